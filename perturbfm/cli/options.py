@@ -1,0 +1,35 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perturbfm.data.dataset import PerturbDataset
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add `--data` and `--set`."""
+    parser.add_argument("--data", required=True, help="a name in conf/data, an .h5ad, or an artifact folder")
+    add_set(parser)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add `--set`."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any further override, for example data.scale=log1p",
+    )
+
+
+def load_data(arguments: argparse.Namespace) -> PerturbDataset:
+    """The data set that `--data` and `--set` name."""
+    from perturbfm import config
+
+    cfg = config.compose_config([*config.data_overrides(arguments.data), *arguments.set])
+    dataset: PerturbDataset = config.build(cfg.data)
+    return dataset

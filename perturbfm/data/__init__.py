@@ -1,0 +1,42 @@
+"""Files -> `PerturbDataset`.
+
+Comes in: an AnnData file and the names of its columns (from a yaml), an interchange artifact, or the planted world.
+Goes out: `PerturbDataset`, a checked view of AnnData, with a content fingerprint that splits lock themselves to, and
+    `Labels`, the part of it that a split rule may see.
+May import: types, errors, config (to read a yaml by name); numpy, scipy, pandas, anndata. No torch at import.
+To add a data set: one yaml in `conf/data/` naming the file and its columns. To add a kind of file: one module here
+    with a function that returns a `PerturbDataset`, and one yaml whose `_target_` is that function.
+
+Nothing is guessed: labels, delimiter, scale, mode and control labels are declared, and refused where they do not fit.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perturbfm.data.artifact import load_artifact, write_artifact
+    from perturbfm.data.dataset import PerturbDataset
+    from perturbfm.data.h5ad import load_h5ad
+    from perturbfm.data.names import load, register
+    from perturbfm.data.planted import load_synthetic
+
+__all__ = ["PerturbDataset", "load", "load_artifact", "load_h5ad", "load_synthetic", "register", "write_artifact"]
+
+_HOME = {
+    "PerturbDataset": "dataset",
+    "load": "names",
+    "load_artifact": "artifact",
+    "load_h5ad": "h5ad",
+    "load_synthetic": "planted",
+    "register": "names",
+    "write_artifact": "artifact",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `--help` and config errors stay light."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

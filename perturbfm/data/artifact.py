@@ -1,0 +1,148 @@
+"""The interchange artifact: one folder with `data.npz` and `meta.json`.
+
+`data.npz`: float32 `X_control`, `X_pert`, `delta`, each [N, G], and optional int64 `obs_idx` [N] (row numbers in the
+data set it was cut from). `meta.json`: `obs` and `var` (an index and columns), `metadata` (what is declared, and the
+fingerprint). A data set and its artifact have one fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from perturbfm.data.controls import ControlMatch
+from perturbfm.data.dataset import Declaration, PerturbDataset
+from perturbfm.errors import ArtifactEdited, ForeignArtifact, UnreadableFile
+from perturbfm.files import write_json, write_npz
+
+SCHEMA = "perturbfm.artifact/1"
+_TOLERANCE = 1e-4
+
+
+def write_artifact(dataset: PerturbDataset, folder: Path, obs_idx: np.ndarray | None = None) -> Path:
+    """Write a data set as an artifact; both files appear whole or not at all, `meta.json` last."""
+    folder = Path(folder)
+    arrays = {"X_control": dataset.X_control, "X_pert": dataset.dense(slice(None)), "delta": dataset.delta}
+    if obs_idx is not None:
+        arrays["obs_idx"] = np.asarray(obs_idx, dtype=np.int64)
+    write_npz(folder / "data.npz", arrays)
+    meta = {
+        "schema": SCHEMA,
+        "obs": _table(dataset.obs),
+        "var": _table(dataset.var),
+        "metadata": {**asdict(dataset.declared), "fingerprint": dataset.fingerprint},
+    }
+    write_json(folder / "meta.json", meta)
+    return folder
+
+
+def load_artifact(path: str, name: str | None = None) -> PerturbDataset:
+    """Read an artifact back to a data set equal to the one it was written from.
+
+    Args:
+        path: Folder with `data.npz` and `meta.json`.
+        name: Another short name than the recorded one.
+
+    Raises:
+        UnreadableFile: A file is missing or truncated.
+        ForeignArtifact: The parts do not belong together.
+        ArtifactEdited: The content no longer has the recorded fingerprint.
+    """
+    folder = Path(path)
+    arrays, meta = _read(folder)
+    declared = _declaration(meta, name)
+    _check_shapes(folder, arrays, meta)
+    obs, var = _frame(meta["obs"]), _frame(meta["var"])
+    adata = AnnData(X=sparse.csr_matrix(arrays["X_pert"]), obs=obs, var=var)
+    profile_kg, row_n = np.unique(arrays["X_control"], axis=0, return_inverse=True)
+    dataset = PerturbDataset(adata, declared, ControlMatch(profile_kg, row_n.reshape(-1)))
+    if dataset.fingerprint != meta["metadata"].get("fingerprint"):
+        raise ArtifactEdited(
+            f"The artifact {folder} does not have its recorded fingerprint",
+            given=dataset.fingerprint[:12],
+            expected=str(meta["metadata"].get("fingerprint"))[:12],
+            fix="Restore it, or write it again with `perturbfm data make-synth` or `write_artifact`.",
+        )
+    return dataset
+
+
+def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        with np.load(folder / "data.npz", allow_pickle=False) as npz:
+            arrays = {k: npz[k] for k in npz.files}
+    except (OSError, ValueError, EOFError, KeyError) as e:
+        raise UnreadableFile(
+            "An artifact cannot be read",
+            given=f"{folder}: {str(e).splitlines()[0][:200] if str(e) else type(e).__name__}",
+            expected="a folder with data.npz and meta.json",
+            fix="Write it again; it was moved, truncated or is something else.",
+        ) from e
+    except Exception as e:  # zipfile raises BadZipFile, which has no common base with the others
+        if type(e).__name__ != "BadZipFile":
+            raise
+        raise UnreadableFile(
+            "An artifact cannot be read", given=f"{folder}: {e}", expected="a complete data.npz", fix="Write it again."
+        ) from e
+    lacking = [k for k in ("X_control", "X_pert", "delta") if k not in arrays]
+    lacking += [k for k in ("obs", "var", "metadata") if k not in meta]
+    if lacking:
+        raise ForeignArtifact(
+            f"The artifact {folder} lacks parts",
+            given=f"{sorted(arrays)} and {sorted(meta)}",
+            expected=", ".join(lacking),
+            fix="See the schema that `perturbfm data info` prints.",
+        )
+    return arrays, meta
+
+
+def _check_shapes(folder: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    shape = (len(meta["obs"]["index"]), len(meta["var"]["index"]))
+    for key in ("X_control", "X_pert", "delta"):
+        if arrays[key].shape != shape or arrays[key].dtype != np.float32:
+            raise ForeignArtifact(
+                f"{key} of {folder} does not fit its labels",
+                given=f"{arrays[key].dtype} {arrays[key].shape}",
+                expected=f"float32 {shape}",
+                fix="Write matrices and labels from one data set.",
+            )
+    error = float(np.abs(arrays["X_pert"] - arrays["X_control"] - arrays["delta"]).max(initial=0.0))
+    if not error <= _TOLERANCE:
+        raise ForeignArtifact(
+            f"delta of {folder} is not X_pert - X_control",
+            given=f"largest difference {error:.3g}",
+            expected=f"at most {_TOLERANCE:g}",
+            fix="Write delta as the difference of the two matrices.",
+        )
+
+
+def _declaration(meta: dict[str, Any], name: str | None) -> Declaration:
+    known = {f.name for f in fields(Declaration)}
+    recorded = {k: v for k, v in meta["metadata"].items() if k in known}
+    if not {"name", "scale"} <= recorded.keys():
+        raise ForeignArtifact(
+            "metadata does not declare name and scale",
+            given=sorted(recorded),
+            expected="name, scale",
+            fix="Declare them in meta.json.",
+        )
+    return Declaration(**{**recorded, "name": name or recorded["name"]})
+
+
+def _table(frame: pd.DataFrame) -> dict[str, Any]:
+    return {"index": frame.index.astype(str).tolist(), "columns": {str(c): frame[c].tolist() for c in frame.columns}}
+
+
+def _frame(table: dict[str, Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(index=pd.Index(table["index"], dtype=object))
+    for column, values in table["columns"].items():
+        kind = object if any(isinstance(v, str) for v in values) else None
+        frame[column] = np.array(values, dtype=kind)
+    return frame

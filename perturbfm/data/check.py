@@ -1,0 +1,167 @@
+"""What a data set must be before anything is computed from it; each refusal says how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from perturbfm.data.controls import MATCHES
+from perturbfm.errors import (
+    BadValue,
+    ContextWithoutControls,
+    ControlLabelAbsent,
+    DuplicateNames,
+    MissingColumn,
+    MissingLabel,
+    ScaleMismatch,
+    ShapeMismatch,
+    ValuesNegative,
+    ValuesNotFinite,
+)
+from perturbfm.types import CONTROLS, MODES, SCALES, UNITS
+
+if TYPE_CHECKING:
+    from perturbfm.data.dataset import Declaration
+
+LARGEST_LOG1P = 20.0
+"""log1p of 485 million: a value above it was never log-transformed."""
+
+LABELS = ("pert_id", "context_id", "batch_id", "mode")
+
+
+def check_options(declared: Declaration) -> None:
+    """Refuse declared options outside their vocabulary."""
+    for key, allowed in (("scale", SCALES), ("unit", UNITS), ("controls", CONTROLS), ("match", MATCHES)):
+        value = getattr(declared, key)
+        if value not in allowed:
+            raise BadValue(
+                f"Unknown data.{key}",
+                given=repr(value),
+                expected=" | ".join(allowed),
+                fix=f"Set data.{key} to one of them.",
+            )
+
+
+def check_names(cells: pd.Index, genes: pd.Index) -> None:
+    """Refuse repeated cell ids or gene names."""
+    for what, names in (("cell ids", cells), ("gene names", genes)):
+        if not names.is_unique:
+            repeated = names[names.duplicated()]
+            raise DuplicateNames(
+                f"Repeated {what}",
+                given=f"{len(repeated)} repeats, first {repeated[0]!r}",
+                expected="unique names",
+                fix="Make them unique in the file (anndata's obs_names_make_unique or var_names_make_unique), knowing which is which.",
+            )
+
+
+def check_columns(columns: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuse a file that lacks a named column, with the columns there are."""
+    missing = [c for c in wanted if c not in columns]
+    if missing:
+        raise MissingColumn(
+            f"Missing column {missing[0]!r} in obs",
+            given=f"columns {', '.join(columns) or 'none'}",
+            expected=", ".join(repr(m) for m in missing),
+            fix="Name the right column in the data yaml (data.pert_column, data.context_column, ...).",
+        )
+
+
+def check_labels(obs: pd.DataFrame, declared: Declaration, *, needs_controls: bool) -> None:
+    """Refuse missing labels, unknown modes, and contexts that have no control."""
+    check_columns(list(obs.columns), (*LABELS, "is_control"))
+    for column in LABELS:
+        missing = (obs[column].isna() | obs[column].astype(str).str.lower().isin(("nan", ""))).to_numpy()
+        if missing.any():
+            raise MissingLabel(
+                f"Rows have no {column}",
+                given=f"{int(missing.sum())} rows, first cell {obs.index[missing][0]!r}",
+                expected="a label for every row",
+                fix="Remove those rows from the file, or give them a label.",
+            )
+    unknown = sorted(set(obs["mode"]) - set(MODES))
+    if unknown:
+        raise BadValue(
+            "Unknown intervention mode",
+            given=repr(unknown[0]),
+            expected=" | ".join(MODES),
+            fix="Set data.mode, or data.mode_column with data.mode_values.",
+        )
+    if needs_controls and declared.controls == "cells":
+        _check_controls(obs)
+
+
+def _check_controls(obs: pd.DataFrame) -> None:
+    is_control = obs["is_control"].to_numpy(dtype=bool)
+    if not is_control.any():
+        raise ControlLabelAbsent(
+            "No row carries a control label",
+            given=f"perturbations {', '.join(sorted(set(obs['pert_id'].astype(str)))[:8])}",
+            expected="at least one row with a declared control label",
+            fix="Name the control label in data.control_labels, or declare data.controls=baked_in.",
+        )
+    lacking = sorted(set(obs["context_id"][~is_control]) - set(obs["context_id"][is_control]))
+    if lacking:
+        raise ContextWithoutControls(
+            "A context has no control cells",
+            given=", ".join(map(str, lacking)),
+            expected="controls in every context",
+            fix="Drop that context, or declare the label its controls carry.",
+        )
+
+
+def check_matrix(x_ng: Any, scale: str) -> None:
+    """Refuse values that do not fit the declared scale: NaN, negatives, integers called log, logs called counts."""
+    if x_ng.shape[0] == 0 or x_ng.shape[1] == 0:
+        raise ShapeMismatch(
+            "The matrix is empty",
+            given=f"shape {x_ng.shape}",
+            expected="rows and genes",
+            fix="Look at the file: nothing is in it.",
+        )
+    value = x_ng.data if sparse.issparse(x_ng) else np.asarray(x_ng).ravel()
+    finite = np.isfinite(value)
+    if not finite.all():
+        raise ValuesNotFinite(
+            "The matrix holds values that are not finite",
+            given=f"{int((~finite).sum())} NaN or infinite entries",
+            expected="finite values",
+            fix="Find out where they come from; do not fill them silently.",
+        )
+    if scale in ("counts", "log1p") and value.size and value.min() < 0:
+        raise ValuesNegative(
+            f"The matrix holds negative values on the scale {scale}",
+            given=f"minimum {value.min():.4g}",
+            expected="values of zero and more",
+            fix="Declare data.scale=log2 or data.scale=delta if the values are that.",
+        )
+    _check_looks_like(value, scale)
+
+
+def _check_looks_like(value: np.ndarray, scale: str) -> None:
+    integers = bool(np.all(value == np.rint(value)))
+    if scale == "counts" and not integers:
+        raise ScaleMismatch(
+            "Values declared as counts are not integers",
+            given=f"for example {value[value != np.rint(value)][0]:.6g}",
+            expected="integers (stored as float is fine)",
+            fix="Declare data.scale=log1p if they were normalised and logged, or point data.layer to the counts.",
+        )
+    if scale in ("log1p", "log2") and integers and np.any(value != 0):
+        raise ScaleMismatch(
+            f"Values declared as {scale} are all integers",
+            given=f"integers up to {value.max():.6g}",
+            expected="logarithms",
+            fix="Declare data.scale=counts with data.target_sum, so that they are normalised and logged once.",
+        )
+    if scale == "log1p" and value.size and value.max() > LARGEST_LOG1P:
+        raise ScaleMismatch(
+            "Values declared as log1p are too large for a logarithm",
+            given=f"maximum {value.max():.6g}",
+            expected=f"at most {LARGEST_LOG1P:g}",
+            fix="Log them (scanpy.pp.log1p) or declare the scale they are on.",
+        )

@@ -1,0 +1,111 @@
+"""Matched controls: what each row is compared with.
+
+`context`: mean of the context's controls. `context_batch`: mean of the controls of the row's context and batch.
+`draw`: one control cell of the row's context and batch, drawn with a seed. A match is kept as a small matrix of
+distinct profiles plus one index per row, never as a dense copy of the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from perturbfm.errors import BadValue, ContextWithoutControls
+
+MATCHES = ("context", "context_batch", "draw")
+
+
+@dataclass(frozen=True)
+class ControlMatch:
+    """Distinct control profiles and, per row, which one it is compared with.
+
+    Attributes:
+        profile_kg: Control profiles, float32, shape (k, g).
+        row_n: For each row of the data, its profile.
+    """
+
+    profile_kg: np.ndarray
+    row_n: np.ndarray
+
+    def take(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Matched profiles of some rows, dense, [len(rows), g]."""
+        return self.profile_kg[self.row_n[rows]]
+
+    def sliced(self, rows: np.ndarray) -> ControlMatch:
+        """The same profiles for a subset of rows."""
+        return ControlMatch(self.profile_kg, self.row_n[rows])
+
+
+def group_keys(context_n: np.ndarray, batch_n: np.ndarray, by_batch: bool) -> np.ndarray:
+    """Name of the group within which a row is compared: its context, or context and batch."""
+    if not by_batch:
+        return context_n
+    return np.array([f"{c}\x1f{b}" for c, b in zip(context_n, batch_n, strict=True)], dtype=object)
+
+
+def group_means(x_ng: Any, group_n: np.ndarray, n_groups: int) -> np.ndarray:
+    """Mean row of each group, in one sparse product; groups are numbered, every group has a row.
+
+    Returns:
+        float64 array of shape (n_groups, g).
+    """
+    size = np.bincount(group_n, minlength=n_groups)
+    member = sparse.csr_matrix(
+        (1.0 / size[group_n], (group_n, np.arange(len(group_n)))), shape=(n_groups, len(group_n))
+    )
+    mean = member @ x_ng
+    return np.asarray(mean.todense() if sparse.issparse(mean) else mean, dtype=np.float64)
+
+
+def match_controls(
+    x_ng: Any, context_n: np.ndarray, batch_n: np.ndarray, control_rows: np.ndarray, *, by: str, seed: int = 0
+) -> ControlMatch:
+    """Match every row to controls.
+
+    Args:
+        x_ng: Expression of all rows, CSR or dense.
+        context_n: Context of each row.
+        batch_n: Batch of each row.
+        control_rows: Rows that may serve as controls.
+        by: `context`, `context_batch` or `draw`.
+        seed: Seed of the drawing, used by `draw` only.
+
+    Raises:
+        BadValue: `by` is not a kind of match.
+        ContextWithoutControls: A row's group has no control.
+    """
+    if by not in MATCHES:
+        raise BadValue(
+            "Unknown control match", given=by, expected=" | ".join(MATCHES), fix="Set data.match to one of them."
+        )
+    key_n = group_keys(context_n, batch_n, by != "context")
+    known = {k: i for i, k in enumerate(sorted(set(key_n[control_rows].tolist())))}
+    lacking = sorted(set(key_n.tolist()) - known.keys())
+    if lacking:
+        raise ContextWithoutControls(
+            "Rows have no control to compare with",
+            given=f"{len(lacking)} groups without controls, first {lacking[0].replace(chr(31), ' / ')!r}",
+            expected="at least one control in every context" + ("" if by == "context" else " and batch"),
+            fix="Drop those rows, declare their control labels, or match by context only.",
+        )
+    group_n = np.array([known[k] for k in key_n])
+    if by == "draw":
+        return _drawn(x_ng, group_n, control_rows, seed)
+    return ControlMatch(group_means(x_ng[control_rows], group_n[control_rows], len(known)).astype(np.float32), group_n)
+
+
+def _drawn(x_ng: Any, group_n: np.ndarray, control_rows: np.ndarray, seed: int) -> ControlMatch:
+    """One control cell per row, from its own group."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    position = np.empty(len(group_n), dtype=np.int64)
+    for group in np.unique(group_n):
+        pool = np.flatnonzero(group_n[control_rows] == group)
+        rows = np.flatnonzero(group_n == group)
+        position[rows] = pool[np.floor(rng.random(len(rows)) * len(pool)).astype(np.int64)]
+    profile = x_ng[control_rows]
+    return ControlMatch(
+        np.asarray(profile.todense() if sparse.issparse(profile) else profile, dtype=np.float32), position
+    )

@@ -1,0 +1,43 @@
+"""Data sets by name: a name is a yaml with `_target_`, in `conf/data/` or in a folder of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from perturbfm import config
+from perturbfm.data.dataset import PerturbDataset
+
+
+def load(name_or_path: str, **overrides: Any) -> PerturbDataset:
+    """Load a data set by the name of its yaml, or by the path of an h5ad or artifact.
+
+    Args:
+        name_or_path: A name in `conf/data/`, an `.h5ad`, or a folder with `data.npz` and `meta.json`.
+        **overrides: Values of the yaml to change, as on the command line after `data.`.
+
+    Raises:
+        UnknownChoice: No yaml of that name, with the nearest ones.
+        UnknownKey: An override that the loader does not take.
+    """
+    choice = config.data_overrides(name_or_path)
+    dataset = config.build(config.compose_group("data", choice, overrides))
+    if not isinstance(dataset, PerturbDataset):
+        raise TypeError(f"{name_or_path} builds {type(dataset).__name__}, not PerturbDataset")
+    return dataset
+
+
+def register(name: str, target: str | Callable[..., PerturbDataset]) -> None:
+    """Add a data set at run time, as if `conf/data/<name>.yaml` held that `_target_`.
+
+    Args:
+        name: Name to load it by.
+        target: A function that returns a `PerturbDataset`, or its dotted path.
+    """
+    config.add_choice("data", name, target)
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether a word on the command line is a file or folder and not a name."""
+    return name_or_path.endswith(".h5ad") or Path(name_or_path).is_dir()

@@ -1,0 +1,273 @@
+"""Every invariant of the house, by name, with what to do about it.
+
+Each message has four parts: what is wrong, what was given, what was expected, what to do. The class says
+which rule was broken; its family decides the exit code of the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PerturbFMError(Exception):
+    """Base of all typed errors.
+
+    Args:
+        problem: What is wrong, in one clause without a full stop.
+        given: What was found.
+        expected: What would have been right.
+        fix: What the reader can do, as a sentence.
+    """
+
+    exit_code = 9
+
+    def __init__(self, problem: str, *, given: object, expected: object, fix: str) -> None:
+        self.problem, self.given, self.expected, self.fix = problem, str(given), str(expected), fix
+        super().__init__(f"{problem}: given {given}, expected {expected}. {fix}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.problem, self.given, self.expected, self.fix)
+
+
+def _rebuild(kind: type[PerturbFMError], problem: str, given: str, expected: str, fix: str) -> PerturbFMError:
+    return kind(problem, given=given, expected=expected, fix=fix)
+
+
+def nearest(word: str, choices: Iterable[str], most: int = 3) -> str:
+    """Return the choices closest to a misspelt word, or all of them when none is close."""
+    known = sorted(choices)
+    return ", ".join(get_close_matches(word, known, n=most, cutoff=0.5) or known)
+
+
+# --- families, one per exit code -------------------------------------------------------------------
+
+
+class InputError(PerturbFMError):
+    """The data or a file handed in cannot be used (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(PerturbFMError):
+    """The configuration is not one that can be run (exit code 3)."""
+
+    exit_code = 3
+
+
+class ResourceError(PerturbFMError):
+    """Disk, memory or rights are missing (exit code 4)."""
+
+    exit_code = 4
+
+
+class TrainingError(PerturbFMError):
+    """Fitting went wrong (exit code 5)."""
+
+    exit_code = 5
+
+
+class EvaluationError(PerturbFMError):
+    """A panel is not complete or cannot be trusted (exit code 6)."""
+
+    exit_code = 6
+
+
+class DeployError(PerturbFMError):
+    """A release or a service refused (exit code 7)."""
+
+    exit_code = 7
+
+
+class IntegrityError(PerturbFMError):
+    """A lock does not fit what it locks (exit code 8)."""
+
+    exit_code = 8
+
+
+class InternalError(PerturbFMError):
+    """The house broke its own rule; please report it (exit code 9)."""
+
+    exit_code = 9
+
+
+# --- input -----------------------------------------------------------------------------------------
+
+
+class MissingColumn(InputError):
+    """A named column is not in the file."""
+
+
+class MissingLabel(InputError):
+    """A row has no perturbation, context or batch label."""
+
+
+class ControlLabelAbsent(InputError):
+    """No row carries any of the declared control labels."""
+
+
+class ContextWithoutControls(InputError):
+    """A context has perturbed rows but no control to compare with."""
+
+
+class ValuesNotFinite(InputError):
+    """The matrix holds NaN or infinite values."""
+
+
+class ValuesNegative(InputError):
+    """The matrix holds negative values on a scale that has none."""
+
+
+class ScaleMismatch(InputError):
+    """The values do not look like the declared scale."""
+
+
+class SizeNotPositive(InputError):
+    """A cell's library size is zero, so it cannot be normalised."""
+
+
+class DuplicateNames(InputError):
+    """Cell ids or gene names are not unique."""
+
+
+class UnreadableFile(InputError):
+    """A file is missing, truncated or not what its name says."""
+
+
+class ShapeMismatch(InputError):
+    """Two things that belong together have different sizes."""
+
+
+class ForeignArtifact(InputError):
+    """An interchange artifact is not one, or its parts do not belong together."""
+
+
+class UnknownContext(InputError):
+    """A context named for a split is not in the data."""
+
+
+class NoSharedPerturbation(InputError):
+    """A held-out context shares no intervention with the contexts a model may learn from."""
+
+
+class TooFewControls(InputError):
+    """A context has too few control cells for an input and a reference half."""
+
+
+class TooFewConditions(InputError):
+    """There are not enough conditions to fill every fold."""
+
+
+# --- config ----------------------------------------------------------------------------------------
+
+
+class UnknownKey(ConfigError):
+    """A key is in no schema and no signature."""
+
+
+class UnknownChoice(ConfigError):
+    """A group has no file of that name."""
+
+
+class BadValue(ConfigError):
+    """A value has the wrong type or lies outside its range."""
+
+
+class MissingValue(ConfigError):
+    """An obligatory value was not given."""
+
+
+class ForbiddenTarget(ConfigError):
+    """A `_target_` lies outside the allowed prefixes or cannot be found."""
+
+
+class MissingExtra(ConfigError):
+    """An optional package is needed for this choice."""
+
+
+class NoSplitNamed(ConfigError):
+    """A run was started without the hash of a frozen split."""
+
+
+# --- resource --------------------------------------------------------------------------------------
+
+
+class OutputNotWritable(ResourceError):
+    """A folder that results must go into cannot be written."""
+
+
+# --- training --------------------------------------------------------------------------------------
+
+
+class LossNotFinite(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class ModelNotFitted(TrainingError):
+    """A model was asked before it had learned."""
+
+
+# --- evaluation ------------------------------------------------------------------------------------
+
+
+class IncompletePanel(EvaluationError):
+    """A panel lacks a metric, a floor, a status or a reason."""
+
+
+class PredictionMismatch(EvaluationError):
+    """A prediction does not belong to the truth it is judged against."""
+
+
+class RecomputedDifferently(EvaluationError):
+    """Scoring a stored prediction again gives other numbers."""
+
+
+# --- integrity -------------------------------------------------------------------------------------
+
+
+class SplitEdited(IntegrityError):
+    """A split's content no longer gives its frozen hash."""
+
+
+class SplitOfOtherData(IntegrityError):
+    """A split is locked to data with another fingerprint."""
+
+
+class SplitNotFrozen(IntegrityError):
+    """A split without a frozen hash was used as if it had one."""
+
+
+class SplitExists(IntegrityError):
+    """A stored split would be overwritten by different content."""
+
+
+class UnknownSplit(IntegrityError):
+    """No stored split has this hash."""
+
+
+class AmbiguousSplit(IntegrityError):
+    """A short hash fits more than one stored split."""
+
+
+class FoldMalformed(IntegrityError):
+    """A fold does not hold distinct row numbers of the data."""
+
+
+class FoldsOverlap(IntegrityError):
+    """A row is in more than one fold or role."""
+
+
+class GenesOutOfOrder(IntegrityError):
+    """Genes are not those, or not in the order, that a model learned."""
+
+
+class SplitHashNotCarried(IntegrityError):
+    """A logger or checkpoint does not carry the split hash."""
+
+
+class CheckpointMismatch(IntegrityError):
+    """A checkpoint was made for another split or other genes."""
+
+
+class ArtifactEdited(IntegrityError):
+    """A stored result no longer fits the hashes it carries."""

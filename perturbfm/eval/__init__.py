@@ -1,0 +1,22 @@
+"""`Prediction` + truth -> a complete panel. Learns from nothing.
+
+Comes in: `Observed` (judged rows, input and reference controls), `Prediction`s of any tool, the centroids of train.
+Goes out: one combined object of every metric of a panel with status, reason, aggregates, floors and gate.
+May import: types, errors; numpy, scipy, pandas, torchmetrics. Never data, split, model, train or calibrate.
+To add a metric: one function `(case) -> PerCondition` in `metric/`, one line in `panel/full.py`.
+
+    case.py       truth beside prediction, condition by condition: all that a metric sees
+    truth.py      what was measured, from judged rows and reference controls
+    moments.py    sums per group, held and synced by torchmetrics
+    gate.py       whether a context carries measurable signal, from truth alone
+    verdict.py    the gate, opened for every context
+    resample.py   draws of conditions and of reference controls
+    intervals.py  what truth refuses; two-way intervals, sign-flip, or values only
+    replicate.py  half of the cells predicts the other half; skill
+    separation.py whether uncertainty rises out of distribution
+    aggregate.py  per context, macro, micro, cell-weighted
+    judge.py      scores a prediction and its floors by one code path
+    metric/       the definitions
+    panel/        which metrics, under which names and version
+    report/       the page a person reads
+"""

@@ -1,0 +1,143 @@
+"""What truth alone refuses, and how far a number can be trusted: two-way intervals, sign-flip, or values only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from perturbfm.eval.aggregate import grouped, mean_of
+from perturbfm.eval.case import Case
+from perturbfm.eval.effort import Effort, number
+from perturbfm.eval.gate import NO_SIGNAL, POWERED, GateVerdict
+from perturbfm.eval.panel import Metric, Panel
+from perturbfm.eval.replicate import BASE_FLOOR
+from perturbfm.eval.resample import (
+    BOOTSTRAP,
+    SIGN_FLIP,
+    aggregate_draws,
+    cluster_draws,
+    interval_rule,
+    reference_draws,
+    sign_flip_p,
+    two_way_interval,
+)
+from perturbfm.eval.truth import Truth
+
+NO_EFFECT = "no measurable effect: the truth of {} does not differ from noise (gate)"
+DENOMINATOR_SE = 2.0
+
+
+def refusals(panel: Panel, truth: Truth, case: Case, gate: Mapping[str, GateVerdict], effort: Effort) -> dict[str, str]:
+    """For each metric that truth alone makes undefined, why."""
+    silent = [k for k, v in gate.items() if v.verdict == NO_SIGNAL]
+    found = {}
+    if len(silent) == len(gate):
+        found = {m.identifier: NO_EFFECT.format(", ".join(silent)) for m in panel.metrics if m.effect}
+    for metric in panel.metrics:
+        if metric.ratio and metric.identifier not in found and truth.has_cells:
+            why = _denominator_near_zero(metric, truth, case, effort)
+            if why:
+                found[metric.identifier] = why
+    return found
+
+
+def _denominator_near_zero(metric: Metric, truth: Truth, case: Case, effort: Effort) -> str:
+    """Whether a ratio's denominator is not clear of zero by two standard errors, two-way."""
+    stats = metric.function(case)
+    total = float(stats.den_c[stats.ok_c].sum())
+    draws, weight_bc = _draws(truth, [case], replace(effort, bootstrap_draws=min(200, effort.bootstrap_draws)))
+    _, den_b = aggregate_draws(metric.function, (d[0] for d in draws), weight_bc)
+    se = float(np.std(den_b, ddof=1))
+    if total > DENOMINATOR_SE * se:
+        return ""
+    return f"the signal energy {total:.3g} is not more than {DENOMINATOR_SE:g} standard errors ({se:.3g}) above zero"
+
+
+def _draws(truth: Truth, cases: list[Case], effort: Effort) -> tuple[Iterator[list[Case]], np.ndarray]:
+    """Cases beside truths of redrawn reference controls, and weights of redrawn conditions."""
+    o = truth.observed
+    batch_r = o.reference_batch_r if o.match_batch else np.full(len(o.reference_batch_r), "")
+    used = np.array(
+        [g in set(truth.group_names) for g in zip(o.reference_context_r.tolist(), batch_r.tolist(), strict=True)], bool
+    )
+    drawn = reference_draws(
+        o.reference_rg[np.flatnonzero(used)],
+        o.reference_context_r[used],
+        batch_r[used],
+        effort.bootstrap_draws,
+        effort.seed,
+    )
+    position = {name: i for i, name in enumerate(drawn.groups)}
+    order = [position[(str(a), str(b))] for a, b in truth.group_names]
+    weight_bc = cluster_draws(truth.intervention_c, effort.bootstrap_draws, effort.seed + 1)
+    measured_k = truth.reference.noise_kg
+
+    def redrawn() -> Iterator[list[Case]]:
+        for d in drawn:
+            delta = truth.mean_cg - truth.weight_ck @ d.mean_kg[order]
+            # the drawn controls carry their noise twice: that of the controls and that of the draw
+            noise = truth.own_noise_cg + truth.weight_ck**2 @ (d.noise_kg[order] + measured_k)
+            yield [c.with_truth(delta, noise, truth.mean_cg) for c in cases]
+
+    return redrawn(), weight_bc
+
+
+def intervals(
+    panel: Panel,
+    truth: Truth,
+    cases: Mapping[str, Case],
+    refusal: Mapping[str, str],
+    gate: Mapping[str, GateVerdict],
+    effort: Effort,
+) -> dict[str, Any]:
+    """Two-way intervals from 10 conditions on, sign-flip p against the train mean from 5, else values only."""
+    case, base = cases["model"], cases[BASE_FLOOR]
+    rule = interval_rule(case.n_conditions)
+    weak = [k for k, v in gate.items() if v.verdict != POWERED]
+    why_not = ""
+    if not truth.has_cells:
+        why_not = "the file has no cells, so reference controls cannot be resampled"
+    elif weak:
+        why_not = f"not powered: {', '.join(weak)}"
+    chosen = [m for m in panel.metrics if m.interval and m.identifier not in refusal]
+    if rule == BOOTSTRAP and not why_not:
+        return {
+            "rule": "two_way_bootstrap",
+            "level": 0.95,
+            "reason": "",
+            "metrics": _bootstrap(chosen, truth, case, effort),
+        }
+    if rule == SIGN_FLIP and not why_not:
+        return {
+            "rule": rule,
+            "level": None,
+            "reason": "",
+            "metrics": {m.identifier: _flip(m, case, base) for m in chosen},
+        }
+    reason = why_not or f"{case.n_conditions} conditions: values only"
+    return {"rule": "values_only", "level": None, "reason": reason, "metrics": {}}
+
+
+def _bootstrap(chosen: list[Metric], truth: Truth, case: Case, effort: Effort) -> dict[str, Any]:
+    """Percentiles of the draws, moved by the bias of the draws: drawn controls add their own noise to errors."""
+    found = {}
+    for metric in chosen:
+        draws, weight_bc = _draws(truth, [case], effort)
+        got = two_way_interval(metric.function, (d[0] for d in draws), weight_bc)
+        value = mean_of(grouped(metric.function(case), case.context_c))
+        bias = got.mean - value if value is not None else float("nan")
+        entry = {"low": number(got.low - bias), "high": number(got.high - bias), "se": number(got.se)}
+        found[metric.identifier] = {**entry, "n_draws": got.n_draws, "bias_removed": number(bias)}
+    return found
+
+
+def _flip(metric: Metric, case: Case, base: Case) -> dict[str, Any]:
+    """Exact sign-flip p of the difference to the train mean, over conditions on which both have a value."""
+    difference = metric.function(case).value_c - metric.function(base).value_c
+    difference = difference[np.isfinite(difference)]
+    if interval_rule(len(difference)) != SIGN_FLIP:
+        return {"sign_flip_p": None, "reason": f"{len(difference)} conditions on which both have a value"}
+    return {"sign_flip_p": sign_flip_p(difference), "reason": "", "against": BASE_FLOOR}

@@ -1,0 +1,39 @@
+"""Which metrics a run reports, under which identifiers and version.
+
+Comes in: the functions of `metric/`. Goes out: `Panel`s. May import: `eval.metric`, `eval.case`, errors.
+To add a metric to a panel: one line in `full.py`; a number that moves is a new version.
+"""
+
+from __future__ import annotations
+
+from perturbfm.errors import UnknownChoice, nearest
+from perturbfm.eval.case import Case, PerCondition
+from perturbfm.eval.panel.full import FULL, QUICK
+from perturbfm.eval.panel.metric import Metric, Panel
+
+PANELS = (FULL, QUICK)
+
+
+def panel_named(name: str) -> Panel:
+    """The panel of a name.
+
+    Raises:
+        UnknownChoice: There is none of that name.
+    """
+    known = {p.name: p for p in PANELS}
+    if name not in known:
+        raise UnknownChoice(
+            f"Unknown panel {name!r}",
+            given=name,
+            expected=f"one of {', '.join(known)}",
+            fix=f"Did you mean {nearest(name, known)}?",
+        )
+    return known[name]
+
+
+def score(panel: Panel, case: Case) -> dict[str, PerCondition]:
+    """Statistics of every metric of a panel."""
+    return {m.identifier: m.function(case) for m in panel.metrics}
+
+
+__all__ = ["FULL", "PANELS", "QUICK", "Metric", "Panel", "panel_named", "score"]

@@ -1,0 +1,61 @@
+"""What a line of a panel is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from perturbfm.eval.case import Case, PerCondition
+
+HIGHER, LOWER, TARGET, NONE = "higher", "lower", "target", "none"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of a panel.
+
+    Attributes:
+        identifier: Name that carries every choice which moves the number.
+        function: Its statistics.
+        better: `higher`, `lower`, `target` (a level to be met) or `none` (a description).
+        meaning: One line a biologist can read.
+        lead: Whether it stands in the headline.
+        effect: Whether it speaks of effects, and is undefined where a context has no measurable signal.
+        ratio: Whether an aggregate is a ratio of sums whose denominator must be clear of zero.
+        worst: What an undefined condition is charged in the strict aggregate; None where nothing sensible exists.
+        skill: Whether skill between train mean and replicate is given.
+        interval: Whether a two-way interval is given.
+    """
+
+    identifier: str
+    function: Callable[[Case], PerCondition]
+    better: str
+    meaning: str
+    lead: bool = False
+    effect: bool = False
+    ratio: bool = False
+    worst: float | None = None
+    skill: bool = False
+    interval: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A complete set of metrics with a name and a version.
+
+    Attributes:
+        name: Name.
+        version: Changes whenever a number could.
+        comparable: Whether runs with it may stand in one table with others.
+        metrics: Its lines.
+    """
+
+    name: str
+    version: str
+    comparable: bool
+    metrics: tuple[Metric, ...]
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Identifiers in order."""
+        return tuple(m.identifier for m in self.metrics)

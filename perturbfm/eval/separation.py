@@ -1,0 +1,56 @@
+"""Whether uncertainty rises out of distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from perturbfm.eval.case import OK, UNDEFINED, Case
+from perturbfm.eval.gate import UNKNOWN
+from perturbfm.eval.metric.ood import auroc, separation_score
+from perturbfm.eval.truth import Truth
+from perturbfm.types import Prediction
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What is needed to ask whether uncertainty rises out of distribution: the calibration fold, seen contexts."""
+
+    truth: Truth
+    prediction: Prediction
+
+
+def separation(case: Case, seen: Separation) -> dict[str, Any]:
+    """Whether uncertainty tells an unseen context from a seen one, beside two scores that know nothing of the model.
+
+    Returns:
+        AUROC of the model's scale-free uncertainty, of the variance of the controls alone, and of the label lookup.
+    """
+    unknown = np.array([UNKNOWN] * len(seen.truth.n_c), dtype=object)
+    mean_cg, var_cg = seen.truth.predicted(seen.prediction)
+    inside = seen.truth.case(mean_cg, var_cg, None, unknown)
+    known = {"in": inside, "out": case}
+    scores = {k: separation_score(c.variance_cg, _spread(c), c.scored_cg) for k, c in known.items()}
+    raw = {
+        k: np.array([np.mean(v[s]) if s.any() else np.nan for v, s in zip(_spread(c), c.scored_cg, strict=True)])
+        for k, c in known.items()
+    }
+    lookup = {k: np.isin(c.context_c, inside.context_c, invert=True).astype(float) for k, c in known.items()}
+    entry = {}
+    for name, pair in (("model", scores), ("control_variance", raw), ("context_lookup", lookup)):
+        value, reason = auroc(pair["in"][np.isfinite(pair["in"])], pair["out"][np.isfinite(pair["out"])])
+        entry[name] = {"value": value, "status": OK if value is not None else UNDEFINED, "reason": reason}
+    return {
+        "axis": "context",
+        "identifier": "ood_auroc[axis=context,score=mean_var_over_control_var,ties=half]",
+        "n_in": len(inside.n_c),
+        "n_out": case.n_conditions,
+        **entry,
+    }
+
+
+def _spread(case: Case) -> np.ndarray:
+    """Variance of control cells, or one where the file has none."""
+    return np.where(case.input_var_cg.sum(1, keepdims=True) > 0, case.input_var_cg, 1.0)

@@ -1,0 +1,274 @@
+"""What was measured: mean deltas of judged rows against reference controls, and how noisy they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from perturbfm.errors import PredictionMismatch
+from perturbfm.eval.case import Case
+from perturbfm.eval.moments import moments
+from perturbfm.types import Observed, Prediction
+
+DETECTED_FROM = 0.1
+"""A gene is scored for variance where at least this share of the context's input controls detect it."""
+
+
+@dataclass(frozen=True)
+class TrainCentroids:
+    """What the panel may know of train: unweighted means over train conditions.
+
+    Attributes:
+        mean_g: Mean expression of perturbed train conditions.
+        delta_g: Mean delta of train conditions against input controls.
+    """
+
+    mean_g: np.ndarray
+    delta_g: np.ndarray
+
+
+@dataclass(frozen=True)
+class Controls:
+    """One half of the controls, per matched group (context, or context and batch)."""
+
+    n_k: np.ndarray
+    mean_kg: np.ndarray
+    scatter_kg: np.ndarray
+
+    @property
+    def noise_kg(self) -> np.ndarray:
+        """Sampling variance of each group's mean."""
+        return self.scatter_kg / (np.maximum(self.n_k - 1.0, 1.0) * np.maximum(self.n_k, 1.0))[:, None]
+
+
+class Truth:
+    """Statistics of one fold, rows = conditions in sorted order of (context, intervention).
+
+    Args:
+        observed: Judged rows, input and reference controls.
+        rows: Which judged rows to use (a half of the cells); all of them by default.
+    """
+
+    def __init__(self, observed: Observed, rows: np.ndarray | None = None) -> None:
+        self.observed = observed
+        self.rows = np.arange(len(observed.idx_n)) if rows is None else rows
+        o, r = observed, self.rows
+        self.group_names = tuple(sorted({*_groups(o.context_n, o.batch_n, o.match_batch)}))
+        pair = list(zip(o.context_n.tolist(), o.intervention_n.tolist(), strict=True))
+        names = sorted(set(pair))
+        number = {name: i for i, name in enumerate(names)}
+        self.context_c = np.array([n[0] for n in names], dtype=object)
+        self.intervention_c = np.array([n[1] for n in names], dtype=object)
+        self.condition_n = np.array([number[p] for p in pair])[r]
+        group = {name: k for k, name in enumerate(self.group_names)}
+        self.group_n = np.array([group[g] for g in _groups(o.context_n, o.batch_n, o.match_batch)])[r]
+        self.n_c = np.bincount(self.condition_n, minlength=len(names))
+        self._measure()
+
+    def _measure(self) -> None:
+        n_k, n_c = len(self.group_names), len(self.n_c)
+        cell = self.condition_n * n_k + self.group_n
+        n_r, mean_rg, scatter_rg = moments(self.x_ng, cell, n_c * n_k)
+        n_ck = n_r.reshape(n_c, n_k)
+        self.weight_ck = n_ck / np.maximum(n_ck.sum(1, keepdims=True), 1.0)
+        self.mean_cg = np.einsum("ck,ckg->cg", self.weight_ck, mean_rg.reshape(n_c, n_k, -1))
+        free_c = np.maximum(self.n_c - (n_ck > 0).sum(1), 1)
+        self.own_noise_cg = scatter_rg.reshape(n_c, n_k, -1).sum(1) / (free_c * np.maximum(self.n_c, 1))[:, None]
+
+    @property
+    def x_ng(self) -> Any:
+        """Expression of the rows in use."""
+        return self.observed.x_ng[self.rows]
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether rows are cells and controls are there, so that noise is known."""
+        return self.observed.unit == "cells" and self.observed.controls == "cells"
+
+    @cached_property
+    def input(self) -> Controls:
+        """Input controls per matched group."""
+        o = self.observed
+        return self._controls(o.input_mg, o.input_context_m, o.input_batch_m)
+
+    @cached_property
+    def reference(self) -> Controls:
+        """Reference controls per matched group."""
+        o = self.observed
+        return self._controls(o.reference_rg, o.reference_context_r, o.reference_batch_r)
+
+    def _controls(self, x: Any, context: np.ndarray, batch: np.ndarray) -> Controls:
+        n_k, n_g = len(self.group_names), len(self.observed.genes_g)
+        if not len(context):
+            return Controls(np.zeros(n_k), np.zeros((n_k, n_g)), np.zeros((n_k, n_g)))
+        number = {name: k for k, name in enumerate(self.group_names)}
+        group = np.array([number.get(g, -1) for g in _groups(context, batch, self.observed.match_batch)])
+        used = np.flatnonzero(group >= 0)
+        return Controls(*moments(x[used], group[used], n_k))
+
+    @property
+    def delta_cg(self) -> np.ndarray:
+        """T: mean of the condition's rows minus the batch-matched mean of reference controls."""
+        return self.mean_cg - self.weight_ck @ self.reference.mean_kg
+
+    @property
+    def noise_cg(self) -> np.ndarray:
+        """V: sampling variance of T; zeros where the file has no cells."""
+        if not self.has_cells:
+            return np.zeros_like(self.mean_cg)
+        return self.own_noise_cg + self.weight_ck**2 @ self.reference.noise_kg
+
+    @property
+    def input_cg(self) -> np.ndarray:
+        """Batch-matched mean of input controls."""
+        return self.weight_ck @ self.input.mean_kg
+
+    @cached_property
+    def input_var_cg(self) -> np.ndarray:
+        """Variance of single input-control cells of the context, within batches."""
+        context_k = np.array([g[0] for g in self.group_names], dtype=object)
+        same_ck = self.context_c[:, None] == context_k[None, :]
+        free_c = np.maximum(same_ck @ np.maximum(self.input.n_k - 1.0, 0.0), 1.0)
+        return (same_ck @ self.input.scatter_kg) / free_c[:, None]
+
+    @cached_property
+    def scored_cg(self) -> np.ndarray:
+        """Genes detected in enough input controls of the context; all genes where there are no control cells."""
+        o = self.observed
+        if not len(o.input_context_m):
+            return np.ones_like(self.mean_cg, dtype=bool)
+        share = {}
+        for context in set(self.context_c.tolist()):
+            cells = o.input_mg[np.flatnonzero(o.input_context_m == context)]
+            detected = (cells != 0).sum(axis=0) / cells.shape[0]
+            share[context] = np.asarray(detected).ravel() >= DETECTED_FROM
+        return np.stack([share[c] for c in self.context_c])
+
+    def condition_rows(self, condition: int) -> np.ndarray:
+        """Positions among the rows in use of one condition's rows."""
+        return np.flatnonzero(self.condition_n == condition)
+
+    def half(self, rows: np.ndarray) -> Truth:
+        """The truth that some of the rows give; what rests on controls alone is the same and is not computed again."""
+        part = Truth(self.observed, self.rows[rows])
+        part.__dict__.update({k: getattr(self, k) for k in ("input", "reference", "input_var_cg", "scored_cg")})
+        return part
+
+    def predicted(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance per condition: the average of the predictions of its rows.
+
+        Raises:
+            PredictionMismatch: Other rows, genes, scale or fold than the truth's.
+        """
+        self._check(prediction)
+        query = prediction.query_n[self.rows]
+        shape = (len(self.n_c), len(prediction.mean_qg))
+        weight = sparse.csr_matrix((1.0 / self.n_c[self.condition_n], (self.condition_n, query)), shape=shape)
+        return weight @ prediction.mean_qg.astype(np.float64), weight @ prediction.var_qg.astype(np.float64)
+
+    def _check(self, prediction: Prediction) -> None:
+        o = self.observed
+        pairs = (
+            ("rows", len(prediction.idx_n), len(o.idx_n), np.array_equal(prediction.idx_n, o.idx_n)),
+            ("genes", len(prediction.genes_g), len(o.genes_g), prediction.genes_g == o.genes_g),
+            ("scale", prediction.scale, o.scale, prediction.scale == o.scale),
+            ("fold", prediction.fold, o.fold, prediction.fold == o.fold),
+        )
+        for what, given, expected, same in pairs:
+            if not same:
+                raise PredictionMismatch(
+                    f"The prediction has other {what} than the truth",
+                    given=given,
+                    expected=f"{expected}, the same in the same order",
+                    fix="Predict exactly the rows of the judged fold, with the data's genes and scale.",
+                )
+
+    def case(
+        self, mean_cg: np.ndarray, var_cg: np.ndarray, train: TrainCentroids | None, verdict_c: np.ndarray
+    ) -> Case:
+        """Put a prediction beside the truth."""
+        return Case(
+            context_c=self.context_c,
+            intervention_c=self.intervention_c,
+            n_c=self.n_c,
+            genes_g=self.observed.genes_g,
+            truth_cg=self.delta_cg,
+            noise_cg=self.noise_cg,
+            noise_known=self.has_cells,
+            predicted_cg=mean_cg,
+            variance_cg=var_cg,
+            mean_cg=self.mean_cg,
+            input_cg=self.input_cg,
+            input_var_cg=self.input_var_cg,
+            scored_cg=self.scored_cg,
+            train_centroid_g=None if train is None else train.mean_g,
+            train_delta_g=None if train is None else train.delta_g,
+            cells=ShiftedControls(self, mean_cg) if self.has_cells else None,
+            powered_c=verdict_c,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftedControls:
+    """Cells of a model that predicts means: the condition's input-control cells, each once, plus the predicted delta."""
+
+    truth: Truth
+    mean_cg: np.ndarray
+
+    def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
+        """True cells [n, g] and predicted cells [m, g] of one condition, dense."""
+        o, t = self.truth.observed, self.truth
+        true = dense(o.x_ng[t.rows[t.condition_rows(condition)]])
+        used = {name for name, w in zip(t.group_names, t.weight_ck[condition], strict=True) if w > 0}
+        mine = np.array([g in used for g in _groups(o.input_context_m, o.input_batch_m, o.match_batch)], dtype=bool)
+        return true, dense(o.input_mg[np.flatnonzero(mine)]) + self.mean_cg[condition]
+
+
+@dataclass(frozen=True, eq=False)
+class RealCells:
+    """Cells of a predictor that is made of real cells, one matrix per condition."""
+
+    true: Truth
+    predicted: Truth
+    source_c: np.ndarray
+
+    def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
+        """True cells and the cells of the condition that stands in for it."""
+        true = dense(self.true.x_ng[self.true.condition_rows(condition)])
+        return true, dense(self.predicted.x_ng[self.predicted.condition_rows(int(self.source_c[condition]))])
+
+
+def halve(truth: Truth, seed: int) -> tuple[Truth, Truth]:
+    """Two disjoint halves of every condition's rows, stratified by batch; the first gets the odd row."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    first: list[np.ndarray] = []
+    second: list[np.ndarray] = []
+    cell = truth.condition_n * len(truth.group_names) + truth.group_n
+    turn = np.zeros(len(truth.n_c), dtype=int)
+    for key in np.unique(cell):
+        rows = rng.permutation(np.flatnonzero(cell == key))
+        condition = int(truth.condition_n[rows[0]])
+        middle = (len(rows) + 1 - turn[condition] % 2) // 2 if len(rows) % 2 else len(rows) // 2
+        turn[condition] += len(rows) % 2
+        first.append(rows[:middle])
+        second.append(rows[middle:])
+    return truth.half(np.sort(np.concatenate(first))), truth.half(np.sort(np.concatenate(second)))
+
+
+def with_cells(case: Case, cells: RealCells) -> Case:
+    """The same case, with cells that a predictor really has."""
+    return replace(case, cells=cells)
+
+
+def dense(x: Any) -> np.ndarray:
+    """Rows as dense float64."""
+    return np.asarray(x.toarray() if sparse.issparse(x) else x, dtype=np.float64)
+
+
+def _groups(context_n: np.ndarray, batch_n: np.ndarray, by_batch: bool) -> list[tuple[str, str]]:
+    batch = batch_n.tolist() if by_batch else [""] * len(context_n)
+    return list(zip(context_n.tolist(), batch, strict=True))

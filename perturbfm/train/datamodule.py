@@ -1,0 +1,57 @@
+"""The LightningDataModule: train and validation rows with responses, calibration and test as blind queries."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import numpy as np
+from torch.utils.data import DataLoader
+
+from perturbfm.data.dataset import PerturbDataset
+from perturbfm.split import Split
+from perturbfm.train.batches import IndexBatches, QueryBatches, RowBatches, input_controls
+from perturbfm.train.encoder import Encoder
+from perturbfm.types import Batch, join_labels
+
+BLIND_FOLDS = ("calib", "test")
+"""Folds that are only ever asked, in the order of the test dataloaders."""
+
+
+class PerturbDataModule(pl.LightningDataModule):
+    """Cuts batches for one data set and one frozen split.
+
+    Args:
+        dataset: The data.
+        split: The frozen split.
+        batch_size: Rows or queries per batch.
+        seed: Seed of the shuffling.
+        num_workers: Worker processes of the loaders.
+    """
+
+    def __init__(self, dataset: PerturbDataset, split: Split, batch_size: int, seed: int, num_workers: int = 0) -> None:
+        super().__init__()
+        self.dataset, self.split = dataset, split
+        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
+        labels = dataset.labels()
+        self.encoder = Encoder.learn(labels, split.train_idx, dataset.genes)
+        self.rows = RowBatches(dataset, split, self.encoder, input_controls(dataset, split))
+        by_batch = dataset.declared.match != "context"
+        name_n = join_labels(labels.condition_n, labels.batch_n, "#") if by_batch else labels.condition_n
+        self.queries = {f: QueryBatches(self.rows, split.fold(f), name_n) for f in BLIND_FOLDS}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Train rows, reshuffled every epoch."""
+        return self._loader(self.rows, IndexBatches(self.split.train_idx, self.batch_size, self.seed))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation rows, in order."""
+        return self._loader(self.rows, IndexBatches(self.split.val_idx, self.batch_size, None))
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """Blind queries of the calibration and of the test fold."""
+        return [
+            self._loader(q, IndexBatches(np.arange(len(q)), self.batch_size, None))
+            for q in (self.queries[f] for f in BLIND_FOLDS)
+        ]
+
+    def _loader(self, source: RowBatches | QueryBatches, sampler: IndexBatches) -> DataLoader[Batch]:
+        return DataLoader(source, batch_size=None, sampler=sampler, num_workers=self.num_workers)

@@ -1,0 +1,233 @@
+"""What crosses rooms, and the letters that name axes.
+
+Axis letters, used as suffixes of array names everywhere::
+
+    n cells (rows)   g genes   c conditions   k contexts   p perturbations   q queries   d latent   b bootstrap draws
+
+A *condition* is context x intervention; an *intervention* is perturbation + mode; a *query* is what a model is asked
+once: context, batch, intervention and the input controls. A type that crosses a room checks itself on arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from perturbfm.errors import PredictionMismatch, ShapeMismatch
+
+if TYPE_CHECKING:
+    import torch
+
+VARIANCE_FLOOR = 1e-6
+"""Smallest predictive variance of a mean delta, in squared units of the matrix."""
+
+SCALES = ("counts", "log1p", "log2", "delta")
+UNITS = ("cells", "pseudobulk")
+CONTROLS = ("cells", "baked_in")
+MODES = ("activation", "knockdown", "knockout", "drug", "ligand", "other")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of every row without its expression; all a split rule may look at.
+
+    Attributes:
+        cell_n: Row ids, unique.
+        pert_n: Perturbation label, combinations joined by `delimiter`.
+        context_n: Cell line, cell type, donor...
+        batch_n: Batch within or across contexts.
+        mode_n: Kind of intervention (activation, knockdown, drug...), one per row.
+        is_control_n: Whether the row is an unperturbed control.
+        fingerprint: Content hash of the data set these labels come from.
+        data_name: Short name, used in file names only.
+        unit: `cells`, or `pseudobulk` where a row is a condition.
+        controls: `cells`, or `baked_in` where values are already differences.
+        delimiter: What joins the parts of a combination, or None.
+    """
+
+    cell_n: np.ndarray
+    pert_n: np.ndarray
+    context_n: np.ndarray
+    batch_n: np.ndarray
+    mode_n: np.ndarray
+    is_control_n: np.ndarray
+    fingerprint: str
+    data_name: str
+    unit: str = "cells"
+    controls: str = "cells"
+    delimiter: str | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {len(getattr(self, f)) for f in ("cell_n", "pert_n", "context_n", "batch_n", "mode_n", "is_control_n")}
+        if len(sizes) != 1:
+            raise ShapeMismatch(
+                "Label columns have different lengths",
+                given=sorted(sizes),
+                expected="one length",
+                fix="Pass one per row.",
+            )
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows."""
+        return len(self.cell_n)
+
+    @property
+    def intervention_n(self) -> np.ndarray:
+        """`perturbation@mode` per row: activation and knock-down of one gene are never the same label."""
+        return join_labels(self.pert_n, self.mode_n, "@")
+
+    @property
+    def condition_n(self) -> np.ndarray:
+        """`context|perturbation@mode` per row."""
+        return join_labels(self.context_n, self.intervention_n, "|")
+
+
+def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
+    """Join two label columns element by element."""
+    return np.array([f"{a}{sign}{b}" for a, b in zip(left_n, right_n, strict=True)], dtype=object)
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Sizes that the data decides and a model is built from."""
+
+    n_genes: int
+    n_interventions: int
+    n_parts: int
+    n_contexts: int
+    n_batches: int
+
+
+@dataclass
+class Batch:
+    """What a model sees of a set of rows or queries; `-1` is the index of an unknown label.
+
+    Attributes:
+        x_ng: Mean expression of the row's matched input controls.
+        x_var_ng: Variance of single input-control cells of the row's context (zeros where there are no cells).
+        x_count_n: Number of input-control cells behind `x_ng`.
+        intervention_n: Index of the intervention in the train vocabulary.
+        parts_np: Multi-hot of the parts (genes or compounds) of the intervention, unknown parts absent.
+        context_n: Index of the context in the train vocabulary.
+        batch_n: Index of the batch in the train vocabulary.
+        delta_ng: Observed change from the matched input control; absent when a model is asked to predict.
+        row_n: Row numbers in the data set (of one representative row for a query).
+    """
+
+    x_ng: torch.Tensor
+    x_var_ng: torch.Tensor
+    x_count_n: torch.Tensor
+    intervention_n: torch.Tensor
+    parts_np: torch.Tensor
+    context_n: torch.Tensor
+    batch_n: torch.Tensor
+    row_n: torch.Tensor
+    delta_ng: torch.Tensor | None = None
+
+    def to(self, device: Any) -> Batch:
+        """Return the batch on another device (Lightning calls this)."""
+        moved = {k: v.to(device) for k, v in self.__dict__.items() if v is not None}
+        return Batch(**moved)
+
+
+@dataclass
+class Gaussian:
+    """Mean and variance of a mean delta, per row and gene, in units of the matrix (squared for the variance)."""
+
+    mean_ng: torch.Tensor
+    var_ng: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The seam: what any model, ours or foreign, says about the rows of one fold.
+
+    Rows of one query share one answer, so the matrices hold queries and `query_n` maps rows to them.
+
+    Attributes:
+        mean_qg: Predicted change from the input controls.
+        var_qg: Predictive variance of the condition's mean delta, floored at `VARIANCE_FLOOR`.
+        query_n: For every judged row, its row of `mean_qg`.
+        idx_n: For every judged row, its row in the data set.
+        genes_g: Gene names, in the data's order.
+        scale: Scale of the matrix the delta lives on.
+        fold: Fold the rows belong to.
+        model: Name of the model.
+        split_hash: Hash of the frozen split.
+        fingerprint: Content hash of the data.
+    """
+
+    mean_qg: np.ndarray
+    var_qg: np.ndarray
+    query_n: np.ndarray
+    idx_n: np.ndarray
+    genes_g: tuple[str, ...]
+    scale: str
+    fold: str
+    model: str
+    split_hash: str
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        n_query, n_genes = self.mean_qg.shape
+        if self.var_qg.shape != (n_query, n_genes) or len(self.genes_g) != n_genes:
+            raise PredictionMismatch(
+                "Mean, variance and gene names disagree",
+                given=f"mean {self.mean_qg.shape}, var {self.var_qg.shape}, {len(self.genes_g)} genes",
+                expected="one shape [queries, genes]",
+                fix="Write mean and var for the same rows and genes.",
+            )
+        if len(self.query_n) != len(self.idx_n) or (len(self.query_n) and int(self.query_n.max()) >= n_query):
+            raise PredictionMismatch(
+                "Row numbers do not fit the predictions",
+                given=f"{len(self.idx_n)} rows for {n_query} queries",
+                expected="one query per row",
+                fix="Give every judged row one prediction.",
+            )
+        if not np.isfinite(self.mean_qg).all() or not np.isfinite(self.var_qg).all() or (self.var_qg <= 0).any():
+            raise PredictionMismatch(
+                "A prediction is not a distribution",
+                given="NaN, infinite or non-positive entries",
+                expected="finite means and variances above zero",
+                fix="Look at the model's training log.",
+            )
+
+    def mean_ng(self) -> np.ndarray:
+        """Predicted mean delta of every judged row, [N, G]."""
+        return self.mean_qg[self.query_n]
+
+    def var_ng(self) -> np.ndarray:
+        """Predictive variance of every judged row, [N, G]."""
+        return self.var_qg[self.query_n]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that a judge may see of one fold: judged rows, input controls (shown to models), reference controls (truth).
+
+    Matrices are CSR or dense, on `scale`, with genes in the order of `genes_g`. Input and reference are empty where
+    controls are baked in. `match_batch` says whether deltas compare within context x batch or within context.
+    """
+
+    idx_n: np.ndarray
+    x_ng: Any
+    intervention_n: np.ndarray
+    context_n: np.ndarray
+    batch_n: np.ndarray
+    input_mg: Any
+    input_context_m: np.ndarray
+    input_batch_m: np.ndarray
+    reference_rg: Any
+    reference_context_r: np.ndarray
+    reference_batch_r: np.ndarray
+    genes_g: tuple[str, ...]
+    scale: str
+    unit: str
+    controls: str
+    match_batch: bool
+    fold: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
