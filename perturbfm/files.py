@@ -17,29 +17,39 @@ from perturbfm.errors import OutputNotWritable
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write beside the target, flush to disk, then rename over it."""
+    """Write beside the target, flush to disk, then rename over it.
+
+    Raises:
+        OutputNotWritable: No right, no room, or no place for a file there.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _replace(path, content)
     except OSError as e:
         raise OutputNotWritable(
             "A result cannot be written",
-            given=f"{path} ({e.strerror})",
+            given=f"{path} ({e.strerror or e})",
             expected="a folder with room and write permission",
             fix="Choose another folder (PERTURBFM_OUTPUTS, PERTURBFM_SPLITS or --out).",
         ) from e
+    return path
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a complete file in place of another; whatever goes wrong, nothing half-written stays."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    return path
 
 
 def write_text(path: Path, content: str) -> Path:

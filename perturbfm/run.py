@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
             "No split is named",
             given="split.hash=null",
             expected="the hash of a frozen split",
-            fix="Make one with `perturbfm splits create`, see `perturbfm splits list`, then pass split=frozen split.hash=HASH.",
+            fix="Make one with `perturbfm splits create`, then pass split=frozen split.hash=HASH.",
         )
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
@@ -479,6 +480,10 @@ def guarded(call: Any, overrides: Sequence[str]) -> int:
     except MemoryError as e:
         print(f"ResourceError: out of memory: {e}. Use fewer genes or smaller batches.", file=sys.stderr)
         return 4
+    except Exception:  # noqa: BLE001 - the last border: whatever is not typed is ours to mend, and is shown whole
+        traceback.print_exc()
+        print("InternalError: an error that has no name here. Please report it with the lines above.", file=sys.stderr)
+        return 9
     return 0
 
 

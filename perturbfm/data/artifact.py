@@ -8,9 +8,11 @@ fingerprint). A data set and its artifact have one fingerprint.
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,8 @@ from perturbfm.files import write_json, write_npz
 
 SCHEMA = "perturbfm.artifact/1"
 _TOLERANCE = 1e-4
+_BROKEN = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error)
+"""What json, numpy and zipfile raise for damaged files (RuntimeError: a flag says encrypted, or an unknown compression)."""
 
 
 def write_artifact(dataset: PerturbDataset, folder: Path, obs_idx: np.ndarray | None = None) -> Path:
@@ -78,18 +82,12 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         meta = json.loads((folder / "meta.json").read_text())
         with np.load(folder / "data.npz", allow_pickle=False) as npz:
             arrays = {k: npz[k] for k in npz.files}
-    except (OSError, ValueError, EOFError, KeyError) as e:
+    except _BROKEN as e:
         raise UnreadableFile(
             "An artifact cannot be read",
             given=f"{folder}: {str(e).splitlines()[0][:200] if str(e) else type(e).__name__}",
             expected="a folder with data.npz and meta.json",
             fix="Write it again; it was moved, truncated or is something else.",
-        ) from e
-    except Exception as e:  # zipfile raises BadZipFile, which has no common base with the others
-        if type(e).__name__ != "BadZipFile":
-            raise
-        raise UnreadableFile(
-            "An artifact cannot be read", given=f"{folder}: {e}", expected="a complete data.npz", fix="Write it again."
         ) from e
     lacking = [k for k in ("X_control", "X_pert", "delta") if k not in arrays]
     lacking += [k for k in ("obs", "var", "metadata") if k not in meta]
@@ -104,6 +102,7 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _check_shapes(folder: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    _check_tables(folder, meta)
     shape = (len(meta["obs"]["index"]), len(meta["var"]["index"]))
     for key in ("X_control", "X_pert", "delta"):
         if arrays[key].shape != shape or arrays[key].dtype != np.float32:
@@ -123,6 +122,20 @@ def _check_shapes(folder: Path, arrays: dict[str, np.ndarray], meta: dict[str, A
         )
 
 
+def _check_tables(folder: Path, meta: dict[str, Any]) -> None:
+    for part in ("obs", "var"):
+        table = meta[part]
+        if not {"index", "columns"} <= table.keys() or {len(c) for c in table["columns"].values()} - {
+            len(table["index"])
+        }:
+            raise ForeignArtifact(
+                f"{part} of {folder} is not a table",
+                given=", ".join(f"{k} ({len(v)})" for k, v in table.items()) or "nothing",
+                expected="an index, and columns of its length",
+                fix="Write every column with one value per row.",
+            )
+
+
 def _declaration(meta: dict[str, Any], name: str | None) -> Declaration:
     known = {f.name for f in fields(Declaration)}
     recorded = {k: v for k, v in meta["metadata"].items() if k in known}
@@ -137,12 +150,19 @@ def _declaration(meta: dict[str, Any], name: str | None) -> Declaration:
 
 
 def _table(frame: pd.DataFrame) -> dict[str, Any]:
-    return {"index": frame.index.astype(str).tolist(), "columns": {str(c): frame[c].tolist() for c in frame.columns}}
+    """Index and columns as lists; a missing number is null, which JSON has and NaN it has not."""
+    columns = {str(c): [None if v != v else v for v in frame[c].tolist()] for c in frame.columns}
+    return {"index": frame.index.astype(str).tolist(), "columns": columns}
 
 
 def _frame(table: dict[str, Any]) -> pd.DataFrame:
     frame = pd.DataFrame(index=pd.Index(table["index"], dtype=object))
     for column, values in table["columns"].items():
-        kind = object if any(isinstance(v, str) for v in values) else None
-        frame[column] = np.array(values, dtype=kind)
+        frame[column] = np.array(values, dtype=_kind(values))
     return frame
+
+
+def _kind(values: list[Any]) -> type | None:
+    if any(isinstance(v, str) for v in values):
+        return object
+    return np.float64 if None in values else None

@@ -11,12 +11,16 @@ import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from anndata._io.specs.registry import IORegistryError
 from scipy import sparse
 
 from perturbfm.data.check import check_columns, check_labels, check_matrix, check_names
 from perturbfm.data.dataset import Declaration, PerturbDataset
 from perturbfm.data.preprocess import normalise_log1p
 from perturbfm.errors import BadValue, ControlLabelAbsent, MissingColumn, MissingValue, UnreadableFile
+
+_BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, IORegistryError)
+"""What anndata raises for: no HDF5 or cut short, parts absent, parts that disagree, foreign HDF5 (2), a newer format."""
 
 
 def load_h5ad(
@@ -87,7 +91,7 @@ def load_h5ad(
     x_ng = _matrix(raw, layer)
     check_matrix(x_ng, scale)
     if scale == "counts":
-        size = raw.obs[size_column].to_numpy(np.float64) if size_column else None
+        size = _sizes(raw.obs[size_column]) if size_column else None
         x_ng, declared = normalise_log1p(x_ng, obs, declared, size, float(target_sum or 0), size_column)
     return PerturbDataset(AnnData(X=x_ng, obs=obs, var=pd.DataFrame(index=raw.var_names.astype(str))), declared)
 
@@ -105,16 +109,10 @@ def read_file(path: Path) -> AnnData:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # repeated names are refused by check_names, with a remedy
             return anndata.read_h5ad(path)
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        RuntimeError,
-        anndata.io.IOSpecError if hasattr(anndata, "io") else OSError,
-    ) as e:
+    except _BROKEN as e:
         raise UnreadableFile(
             "A file cannot be read as AnnData",
-            given=f"{path} ({path.stat().st_size} bytes): {str(e).splitlines()[0][:200]}",
+            given=f"{path} ({path.stat().st_size} bytes): {(str(e) or type(e).__name__).splitlines()[0][:200]}",
             expected="a complete .h5ad",
             fix="Fetch it again and compare its checksum.",
         ) from e
@@ -147,6 +145,11 @@ def _plain(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.to_numpy(np.float64)
     return np.array([str(v) for v in column.tolist()], dtype=object)
+
+
+def _sizes(column: pd.Series) -> np.ndarray:
+    """Library sizes as numbers; what is no number becomes NaN and is refused as a size."""
+    return pd.to_numeric(column.astype(object), errors="coerce").to_numpy(np.float64)
 
 
 def _controls_renamed(column: pd.Series, control_labels: Sequence[str]) -> np.ndarray:
@@ -213,5 +216,14 @@ def _matrix(raw: AnnData, layer: str | None) -> Any:
     if not sparse.issparse(x_ng):
         return np.asarray(x_ng, dtype=np.float32)
     csr = sparse.csr_matrix(x_ng, dtype=np.float32)
-    csr.sort_indices()
+    try:
+        csr.check_format(full_check=True)  # an index beyond the genes would be read outside of memory
+    except ValueError as e:
+        raise UnreadableFile(
+            "The sparse matrix of the file is broken",
+            given=str(e),
+            expected="row and column indices within the matrix",
+            fix="Fetch it again and compare its checksum.",
+        ) from e
+    csr.sum_duplicates()
     return csr

@@ -11,6 +11,7 @@ To add a metric: one function `(case) -> PerCondition` in `metric/`, one line in
     gate.py       whether a context carries measurable signal, from truth alone
     verdict.py    the gate, opened for every context
     resample.py   draws of conditions and of reference controls
+    redraw.py     the same predictions beside redrawn truths
     intervals.py  what truth refuses; two-way intervals, sign-flip, or values only
     replicate.py  half of the cells predicts the other half; skill
     separation.py whether uncertainty rises out of distribution

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,13 @@ from perturbfm.eval.case import Case
 from perturbfm.eval.effort import Effort, number
 from perturbfm.eval.gate import NO_SIGNAL, POWERED, GateVerdict
 from perturbfm.eval.panel import Metric, Panel
+from perturbfm.eval.redraw import redrawn_cases
 from perturbfm.eval.replicate import BASE_FLOOR
 from perturbfm.eval.resample import (
     BOOTSTRAP,
     SIGN_FLIP,
     aggregate_draws,
-    cluster_draws,
     interval_rule,
-    reference_draws,
     sign_flip_p,
     two_way_interval,
 )
@@ -48,41 +47,12 @@ def _denominator_near_zero(metric: Metric, truth: Truth, case: Case, effort: Eff
     """Whether a ratio's denominator is not clear of zero by two standard errors, two-way."""
     stats = metric.function(case)
     total = float(stats.den_c[stats.ok_c].sum())
-    draws, weight_bc = _draws(truth, [case], replace(effort, bootstrap_draws=min(200, effort.bootstrap_draws)))
+    draws, weight_bc = redrawn_cases(truth, [case], replace(effort, bootstrap_draws=min(200, effort.bootstrap_draws)))
     _, den_b = aggregate_draws(metric.function, (d[0] for d in draws), weight_bc)
     se = float(np.std(den_b, ddof=1))
     if total > DENOMINATOR_SE * se:
         return ""
     return f"the signal energy {total:.3g} is not more than {DENOMINATOR_SE:g} standard errors ({se:.3g}) above zero"
-
-
-def _draws(truth: Truth, cases: list[Case], effort: Effort) -> tuple[Iterator[list[Case]], np.ndarray]:
-    """Cases beside truths of redrawn reference controls, and weights of redrawn conditions."""
-    o = truth.observed
-    batch_r = o.reference_batch_r if o.match_batch else np.full(len(o.reference_batch_r), "")
-    used = np.array(
-        [g in set(truth.group_names) for g in zip(o.reference_context_r.tolist(), batch_r.tolist(), strict=True)], bool
-    )
-    drawn = reference_draws(
-        o.reference_rg[np.flatnonzero(used)],
-        o.reference_context_r[used],
-        batch_r[used],
-        effort.bootstrap_draws,
-        effort.seed,
-    )
-    position = {name: i for i, name in enumerate(drawn.groups)}
-    order = [position[(str(a), str(b))] for a, b in truth.group_names]
-    weight_bc = cluster_draws(truth.intervention_c, effort.bootstrap_draws, effort.seed + 1)
-    measured_k = truth.reference.noise_kg
-
-    def redrawn() -> Iterator[list[Case]]:
-        for d in drawn:
-            delta = truth.mean_cg - truth.weight_ck @ d.mean_kg[order]
-            # the drawn controls carry their noise twice: that of the controls and that of the draw
-            noise = truth.own_noise_cg + truth.weight_ck**2 @ (d.noise_kg[order] + measured_k)
-            yield [c.with_truth(delta, noise, truth.mean_cg) for c in cases]
-
-    return redrawn(), weight_bc
 
 
 def intervals(
@@ -125,7 +95,7 @@ def _bootstrap(chosen: list[Metric], truth: Truth, case: Case, effort: Effort) -
     """Percentiles of the draws, moved by the bias of the draws: drawn controls add their own noise to errors."""
     found = {}
     for metric in chosen:
-        draws, weight_bc = _draws(truth, [case], effort)
+        draws, weight_bc = redrawn_cases(truth, [case], effort)
         got = two_way_interval(metric.function, (d[0] for d in draws), weight_bc)
         value = mean_of(grouped(metric.function(case), case.context_c))
         bias = got.mean - value if value is not None else float("nan")

@@ -132,6 +132,9 @@ def _table(panel: Panel, cases: Mapping[str, Case], stats: Mapping[str, Mapping[
         for i in panel.identifiers:
             s = stats[name][i]
             columns = {"predictor": name, "metric": i, "context": case.context_c, "intervention": case.intervention_c}
-            columns |= {"n_rows": case.n_c, "value": s.value_c, "status": s.status_c, "reason": s.reason_c}
+            bare = s.ok_c & ~np.isfinite(s.value_c)  # takes part in the sums of a ratio, has no value of its own
+            status = np.where(bare, UNDEFINED, s.status_c)
+            reason = np.where(bare, "no positive signal energy in this condition alone", s.reason_c)
+            columns |= {"n_rows": case.n_c, "value": s.value_c, "status": status, "reason": reason}
             parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)

@@ -6,22 +6,26 @@ It is a replicate with fewer cells, not a ceiling; model and train mean are scor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from perturbfm.eval.aggregate import pooled
-from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition, nowhere
+from perturbfm.eval.aggregate import first_reason, pooled
+from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import POWERED, GateVerdict
 from perturbfm.eval.panel import Metric, Panel, score
+from perturbfm.eval.panel.metric import HIGHER
+from perturbfm.eval.redraw import redrawn_cases
+from perturbfm.eval.resample import paired_two_way, two_way_interval
 from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, with_cells
 from perturbfm.types import VARIANCE_FLOOR
 
 HALVABLE_FROM = 40
 REPLICATE, RANDOM_OTHER, BASE_FLOOR = "replicate", "random_other", "train_mean"
 CLEAR_BY_SE = 2.0
+MOST_DRAWS = 300
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,11 @@ class Halves:
     """Values of every predictor against the first half of the cells, one row per halving."""
 
     n_total: int
+    n_halved: int
     reason: str
     values: dict[str, dict[str, list[float | None]]]
     why: dict[str, dict[str, str]]
+    se: dict[str, float]
 
     def entries(self, panel: Panel, refusal: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """Entries of the replicate and of the random other perturbation."""
@@ -53,7 +59,7 @@ class Halves:
             "value": float(np.mean(known)) if ok else None,
             "sd_over_halvings": float(np.std(known, ddof=1)) if ok and len(known) > 1 else None,
             "n_halvings": len(known) if ok else 0,
-            "n_scored": self.n_total if ok else 0,
+            "n_scored": self.n_halved if ok else 0,
             "n_total": self.n_total,
             "truth": "first half of the cells",
         }
@@ -74,10 +80,8 @@ class Halves:
             b = metric.worst
         if u is None or b is None or r is None:
             return {"value": None, "reason": "model, train mean or replicate has no value"}
-        sign = 1.0 if metric.better == "higher" else -1.0
-        spread = [x for x in self.values[REPLICATE][metric.identifier] if x is not None]
-        se = float(np.std(spread, ddof=1)) if len(spread) > 1 else float("inf")
-        if sign * (r - b) <= CLEAR_BY_SE * se:
+        sign = 1.0 if metric.better == HIGHER else -1.0
+        if not sign * (r - b) > CLEAR_BY_SE * self.se.get(metric.identifier, float("nan")):
             return {"value": None, "reason": "replicate does not beat the train mean by 2 standard errors"}
         return {"value": (u - b) / (r - b), "reason": "", "model": u, "train_mean": b, "replicate": r}
 
@@ -88,44 +92,77 @@ def halves_of(
     """Score replicate, random other, model and train mean against half of the cells, halving anew each time."""
     n = len(truth.n_c)
     if not truth.has_cells:
-        return Halves(n, "the file has no cells to halve", {}, {})
-    if (truth.n_c < HALVABLE_FROM).any():
-        return Halves(
-            n,
-            f"{int((truth.n_c < HALVABLE_FROM).sum())} conditions with fewer than {HALVABLE_FROM} cells: halves would be too small",
-            {},
-            {},
-        )
+        return Halves(n, 0, "the file has no cells to halve", {}, {}, {})
+    keep = truth.n_c >= HALVABLE_FROM
+    if not keep.any():
+        return Halves(n, 0, f"no condition has {HALVABLE_FROM} cells, so halves would be too small", {}, {}, {})
+    truth, verdict_c = truth.only(keep), verdict_c[keep]
+    known = {k: (cases[k].predicted_cg[keep], cases[k].variance_cg[keep]) for k in ("model", BASE_FLOOR)}
     values: dict[str, dict[str, list[float | None]]] = {}
     why: dict[str, dict[str, str]] = {}
+    se: dict[str, float] = {}
     for h in range(effort.halvings):
-        for name, stats in _half_stats(panel, truth, cases, train, verdict_c, effort.seed + h).items():
-            for i, s in stats.items():
-                values.setdefault(name, {}).setdefault(i, []).append(_macro(s, truth))
-                why.setdefault(name, {})[i] = next((str(x) for x in s.reason_c if x), "")
-    return Halves(n, "", values, why)
+        a, b = halve(truth, effort.seed + h)
+        judged = _half_cases(a, b, known, train, verdict_c, effort.seed + h)
+        se = se or _standard_errors(panel, a, judged, effort)
+        alone = _alone(truth)
+        for name, case in judged.items():
+            for i, s in score(panel, case).items():
+                stats = _without(s, alone, "one perturbation in its context") if name == RANDOM_OTHER else s
+                values.setdefault(name, {}).setdefault(i, []).append(_macro(stats, truth))
+                why.setdefault(name, {})[i] = first_reason(stats)
+    return Halves(n, int(keep.sum()), "", values, why, se)
 
 
-def _half_stats(
-    panel: Panel, truth: Truth, cases: Mapping[str, Case], train: TrainCentroids, verdict_c: np.ndarray, seed: int
-) -> dict[str, dict[str, PerCondition]]:
-    a, b = halve(truth, seed)
-    own = np.arange(len(truth.n_c))
-    other = _another(truth, seed)
-    variance = b.own_noise_cg + b.weight_ck**2 @ b.input.noise_kg
+def _half_cases(
+    a: Truth,
+    b: Truth,
+    known: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    train: TrainCentroids,
+    verdict_c: np.ndarray,
+    seed: int,
+) -> dict[str, Case]:
+    """Model, train mean, replicate and random other beside the first half."""
+    found = {n: a.case(*p, train, verdict_c) for n, p in known.items()}
+    variance = np.maximum(b.own_noise_cg + b.weight_ck**2 @ b.input.noise_kg, VARIANCE_FLOOR)
     delta = b.mean_cg - b.input_cg
-    found = {
-        n: score(panel, a.case(cases[n].predicted_cg, cases[n].variance_cg, train, verdict_c))
-        for n in ("model", BASE_FLOOR)
-    }
-    for name, source in ((REPLICATE, own), (RANDOM_OTHER, other)):
-        case = a.case(delta[source], np.maximum(variance[source], VARIANCE_FLOOR), train, verdict_c)
-        stats = score(panel, with_cells(case, RealCells(a, b, source)))
-        alone = source == own if name == RANDOM_OTHER else np.zeros(len(own), dtype=bool)
-        found[name] = {
-            i: nowhere(len(own), "one perturbation in its context") if alone.all() else s for i, s in stats.items()
-        }
+    for name, source in ((REPLICATE, np.arange(len(a.n_c))), (RANDOM_OTHER, _another(a, seed))):
+        case = a.case(delta[source], variance[source], train, verdict_c)
+        found[name] = with_cells(case, RealCells(a, b, source))
     return found
+
+
+def _standard_errors(panel: Panel, a: Truth, judged: Mapping[str, Case], effort: Effort) -> dict[str, float]:
+    """Two-way standard error of replicate minus train mean, or of the replicate where the train mean is undefined."""
+    few = replace(effort, bootstrap_draws=min(MOST_DRAWS, effort.bootstrap_draws))
+    r, b = judged[REPLICATE], judged[BASE_FLOOR]
+    found = {}
+    for metric in panel.metrics:
+        if not metric.skill:
+            continue
+        if metric.function(b).ok_c.any():
+            draws, weight_bc = redrawn_cases(a, [r, b], few)
+            pairs = ((d[0], d[1]) for d in draws)
+            found[metric.identifier] = paired_two_way(metric.function, pairs, weight_bc).se
+        else:
+            draws, weight_bc = redrawn_cases(a, [r], few)
+            found[metric.identifier] = two_way_interval(metric.function, (d[0] for d in draws), weight_bc).se
+    return found
+
+
+def _alone(truth: Truth) -> np.ndarray:
+    """Conditions that are the only one of their context."""
+    return np.array([np.sum(truth.context_c == k) == 1 for k in truth.context_c])
+
+
+def _without(stats: PerCondition, drop_c: np.ndarray, reason: str) -> PerCondition:
+    """The statistics with some conditions not applicable."""
+    return PerCondition(
+        np.where(drop_c, np.nan, stats.num_c),
+        np.where(drop_c, np.nan, stats.den_c),
+        np.where(drop_c, NOT_APPLICABLE, stats.status_c).astype(object),
+        np.where(drop_c, reason, stats.reason_c).astype(object),
+    )
 
 
 def _another(truth: Truth, seed: int) -> np.ndarray:

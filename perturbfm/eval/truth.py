@@ -158,6 +158,13 @@ class Truth:
         part.__dict__.update({k: getattr(self, k) for k in ("input", "reference", "input_var_cg", "scored_cg")})
         return part
 
+    def only(self, keep_c: np.ndarray) -> Truth:
+        """The truth of some of the conditions, in the same order."""
+        o = self.observed
+        row = np.sort(self.rows[np.flatnonzero(keep_c[self.condition_n])])
+        columns = ("idx_n", "x_ng", "intervention_n", "context_n", "batch_n")
+        return Truth(replace(o, **{k: getattr(o, k)[row] for k in columns}))
+
     def predicted(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance per condition: the average of the predictions of its rows.
 
@@ -214,7 +221,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class ShiftedControls:
-    """Cells of a model that predicts means: the condition's input-control cells, each once, plus the predicted delta."""
+    """Cells of a model that predicts means: the condition's input-control cells, each once, plus the prediction."""
 
     truth: Truth
     mean_cg: np.ndarray

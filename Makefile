@@ -1,0 +1,41 @@
+# The whole developer interface. `make run` and `make test` make the environment if there is none.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help setup run test check format smoke constraints clean
+
+help:  ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.stamp  ## make the environment and install
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: setup  ## run the default experiment and print where its report lies
+	$(BIN)/python -m perturbfm.run
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest
+
+check: setup  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+smoke: setup  ## only the tests that run the program
+	$(BIN)/python -m pytest tests/smoke
+
+constraints: setup  ## refresh constraints.txt on purpose; review the diff
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
+
+clean:  ## remove the environment and caches, never results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
