@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,23 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from perturbfm import places
-from perturbfm.errors import BadValue, ConfigError, ForbiddenTarget, MissingValue, UnknownChoice, UnknownKey, nearest
+from perturbfm.errors import (
+    BadValue,
+    ConfigError,
+    ForbiddenTarget,
+    MissingValue,
+    UnknownChoice,
+    UnknownKey,
+    UnreadableFile,
+    nearest,
+)
 from perturbfm.signature import parameters_of, type_fits
 
 ALLOWED_PREFIXES = ["perturbfm.", "torch.optim.", "torch.nn.", "lightning.pytorch.", "sklearn."]
 """What a `_target_` may name; more may be added from code or PERTURBFM_ALLOWED_TARGETS, never from a config."""
+
+PANEL_NAMES = ("full", "quick")
+"""Panels of `perturbfm/eval/panel/`, named here so that a misspelt one is refused without importing them."""
 
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
 
@@ -125,6 +138,10 @@ def data_overrides(name_or_path: str) -> list[str]:
     """The overrides that mean "this data set": a name, an h5ad, or an artifact folder."""
     path = Path(name_or_path)
     if name_or_path.endswith(".h5ad"):
+        if not path.is_file():
+            raise UnreadableFile(
+                "There is no such file", given=path.absolute(), expected="a readable .h5ad", fix="Check the path."
+            )
         return [
             "data=h5ad",
             f"data.path={json.dumps(str(path.absolute()))}",
@@ -185,24 +202,38 @@ def _unknown_key(text: str, overrides: Sequence[str]) -> UnknownKey:
     full = re.search(r"full_key: ([\w.\-]+)", text) or re.search(r"override '([^']+)'", text)
     key = full.group(1) if full else text.splitlines()[0]
     parent, _, word = key.rpartition(".")
-    choices = _keys_beside(parent, overrides)
+    cfg = _without_values(overrides)
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    beside = sorted(str(k) for k in node if not str(k).startswith("_")) if isinstance(node, DictConfig) else []
+    deeper = {path.rpartition(".")[2]: path for path in _leaves(cfg)}
+    close = get_close_matches(word, [*beside, *deeper], n=1, cutoff=0.7)
+    meant = deeper[close[0]] if close and close[0] not in beside else nearest(word, beside)
     return UnknownKey(
         f"Unknown config key {key!r}",
         given=key,
-        expected=f"one of {', '.join(choices) or 'the keys in conf/'}",
-        fix=f"Did you mean {nearest(word, choices)}?",
+        expected=f"one of {', '.join(beside) or 'the keys in conf/'}",
+        fix=f"Did you mean {meant}?",
     )
 
 
-def _keys_beside(parent: str, overrides: Sequence[str]) -> list[str]:
-    """Keys that exist where an unknown one was looked for."""
+def _without_values(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that the choices alone give."""
     choices = [o for o in overrides if re.fullmatch(r"(data|split|model|trainer|eval|ablation)=[\w\-]+", o)]
     try:
-        cfg = _composed(choices)
+        return _composed(choices)
     except (HydraException, OmegaConfBaseException):
-        return []
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    return sorted(str(k) for k in node) if isinstance(node, DictConfig) else []
+        return OmegaConf.create({})
+
+
+def _leaves(node: DictConfig, where: str = "") -> Iterable[str]:
+    """Dotted paths of all values."""
+    for key in node:
+        path = f"{where}.{key!s}" if where else str(key)
+        inner = None if OmegaConf.is_missing(node, key) else node._get_node(key)
+        if isinstance(inner, DictConfig):
+            yield from _leaves(inner, path)
+        elif not str(key).startswith("_"):
+            yield path
 
 
 def check(cfg: DictConfig) -> None:
@@ -230,6 +261,13 @@ def check(cfg: DictConfig) -> None:
             given=f"trainer.devices={cfg.trainer.devices}",
             expected="1",
             fix="Set trainer.devices=1.",
+        )
+    if cfg.eval.panel not in PANEL_NAMES:
+        raise UnknownChoice(
+            f"Unknown panel {cfg.eval.panel!r}",
+            given=cfg.eval.panel,
+            expected=f"one of {', '.join(PANEL_NAMES)}",
+            fix=f"Did you mean {nearest(cfg.eval.panel, PANEL_NAMES)}?",
         )
     for group in ("data", "model"):
         check_node(cfg[group], group)
@@ -297,10 +335,16 @@ def _check_value(node: DictConfig, key: str, annotation: str, where: str) -> Non
 
 def build(node: DictConfig) -> Any:
     """Instantiate a checked `_target_` node; the one place where a config becomes an object."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     check_node(node, str(node._get_full_key("")) or "node")
-    return instantiate(node, _convert_="all")
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as e:
+        if e.__cause__ is None:
+            raise
+        raise e.__cause__ from None  # what the target itself said, with its own type and exit code
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -78,6 +78,8 @@ def load_h5ad(
     check_names(raw.obs_names, raw.var_names)
     wanted = [pert_column, context_column, batch_column, mode_column, size_column, *covariates]
     check_columns(list(raw.obs.columns), [c for c in wanted if c is not None])
+    x_ng = _matrix(raw, layer)
+    check_matrix(x_ng, scale)
     declared = Declaration(name, scale, unit, controls, delimiter, match, match_seed, source=source)
     obs = pd.DataFrame(index=raw.obs_names.astype(str))
     obs["pert_id"] = _controls_renamed(raw.obs[pert_column], control_labels)
@@ -88,8 +90,6 @@ def load_h5ad(
     for column in covariates:
         obs[column] = _plain(raw.obs[column])
     check_labels(obs, declared, needs_controls=True)
-    x_ng = _matrix(raw, layer)
-    check_matrix(x_ng, scale)
     if scale == "counts":
         size = _sizes(raw.obs[size_column]) if size_column else None
         x_ng, declared = normalise_log1p(x_ng, obs, declared, size, float(target_sum or 0), size_column)

@@ -56,7 +56,9 @@ def equal(one, other):
     for frame in ("obs", "var"):
         mine = getattr(one, frame).astype({c: object for c, k in getattr(one, frame).dtypes.items() if k == "category"})
         assert mine.index.tolist() == getattr(other, frame).index.tolist()
-        pd.testing.assert_frame_equal(mine, getattr(other, frame), check_names=False, check_index_type=False, check_like=True)
+        pd.testing.assert_frame_equal(
+            mine, getattr(other, frame), check_names=False, check_index_type=False, check_like=True
+        )
     assert one.declared == other.declared
     assert one.metadata == other.metadata
     assert one.fingerprint == other.fingerprint
@@ -211,7 +213,7 @@ def test_wrong_shapes_and_types_are_refused(folder, key):
 )
 def test_a_table_that_is_none_is_refused(folder, change):
     edit_meta(folder, lambda meta: change(meta["obs"]))
-    with pytest.raises(ForeignArtifact, match="obs of .* is not a table"):
+    with pytest.raises(ForeignArtifact, match=r"obs of .* is not a table"):
         load_artifact(str(folder))
 
 
@@ -220,7 +222,7 @@ def test_a_table_that_is_none_is_refused(folder, change):
 def test_a_delta_that_is_no_difference_is_refused(folder, key, by):
     edit_npz(folder, lambda arrays: arrays[key].__setitem__((3, 1), arrays[key][3, 1] + np.float32(by)))
     with pytest.raises(
-        ForeignArtifact, match="delta of .* is not X_pert - X_control: given largest difference (0.01|nan)"
+        ForeignArtifact, match=r"delta of .* is not X_pert - X_control: given largest difference (0.01|nan)"
     ):
         load_artifact(str(folder))
 
@@ -230,7 +232,7 @@ def test_a_delta_that_is_no_difference_is_refused(folder, key, by):
 def test_a_truncated_file_is_refused(folder, file, share):
     content = (folder / file).read_bytes()
     (folder / file).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UnreadableFile, match="An artifact cannot be read: given .*art"):
+    with pytest.raises(UnreadableFile, match=r"An artifact cannot be read: given .*art"):
         load_artifact(str(folder))
 
 
@@ -247,10 +249,10 @@ def test_every_damaged_byte_is_refused_or_harmless(folder):
 
 
 def test_a_missing_folder_and_missing_files_are_refused(folder, tmp_path):
-    with pytest.raises(UnreadableFile, match="An artifact cannot be read: given .*nowhere"):
+    with pytest.raises(UnreadableFile, match=r"An artifact cannot be read: given .*nowhere"):
         load_artifact(str(tmp_path / "nowhere"))
     (folder / "data.npz").unlink()
-    with pytest.raises(UnreadableFile, match="expected a folder with data.npz and meta.json"):
+    with pytest.raises(UnreadableFile, match=r"expected a folder with data.npz and meta.json"):
         load_artifact(str(folder))
 
 

@@ -84,7 +84,7 @@ def test_an_artifact_folder_is_loaded_by_its_path(h5ad_path, tmp_path):
 
 
 def test_an_unknown_name_gives_the_nearest():
-    with pytest.raises(UnknownChoice, match="given sinthetic, expected one of .*Did you mean synthetic"):
+    with pytest.raises(UnknownChoice, match=r"given sinthetic, expected one of .*Did you mean synthetic"):
         load("sinthetic")
 
 

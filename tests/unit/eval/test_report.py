@@ -10,7 +10,8 @@ import pytest
 
 from perturbfm.eval.panel import FULL
 from perturbfm.eval.report import render
-from perturbfm.eval.report.page import EV, axis_for, number, percent
+from perturbfm.eval.report.picture import axis_for
+from perturbfm.eval.report.words import EV, number, percent
 
 EV_ID = next(i for i in FULL.identifiers if i.startswith(EV))
 COVERAGE = next(i for i in FULL.identifiers if i.startswith("coverage[level=0.9,") and "added" in i)
