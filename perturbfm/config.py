@@ -7,11 +7,12 @@ names. Unknown keys, wrong types and wrong ranges are refused before anything he
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from perturbfm import places
@@ -42,7 +43,13 @@ ALLOWED_PREFIXES = ["perturbfm.", "torch.optim.", "torch.nn.", "lightning.pytorc
 PANEL_NAMES = ("full", "quick")
 """Panels of `perturbfm/eval/panel/`, named here so that a misspelt one is refused without importing them."""
 
+_SHIPPED_PREFIXES = tuple(ALLOWED_PREFIXES)
+
+_HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
+
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
+
+ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 
 
 @dataclass
@@ -110,9 +117,9 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
     overrides = list(overrides)
     try:
         cfg = _composed(overrides)
+        check(cfg)
     except (HydraException, OmegaConfBaseException, ValueError) as e:
         raise translated(e, overrides) from e
-    check(cfg)
     return cfg
 
 
@@ -129,7 +136,7 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 def compose_group(group: str, choice: Sequence[str], values: Mapping[str, Any]) -> DictConfig:
     """Compose one group by name, with some of its values changed."""
-    extra = [f"{group}.{key}={json.dumps(value)}" for key, value in values.items()]
+    extra = [f"{group}.{key}={_quoted(value)}" for key, value in values.items()]
     node: DictConfig = compose_config([*choice, *extra])[group]
     return node
 
@@ -144,18 +151,18 @@ def data_overrides(name_or_path: str) -> list[str]:
             )
         return [
             "data=h5ad",
-            f"data.path={json.dumps(str(path.absolute()))}",
-            f"data.name={json.dumps(_slug(path.stem))}",
+            f"data.path={_quoted(str(path.absolute()))}",
+            f"data.name={_quoted(_slug(path.stem))}",
         ]
     if path.is_dir():
-        return ["data=artifact", f"data.path={json.dumps(str(path.absolute()))}"]
+        return ["data=artifact", f"data.path={_quoted(str(path.absolute()))}"]
     return [f"data={name_or_path}"]
 
 
 def search_path() -> list[str]:
     """The user's own conf folder, as a Hydra override."""
     folder = places.user_conf_dir()
-    return [f"hydra.searchpath=[file://{folder}]"] if folder else []
+    return [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"] if folder else []
 
 
 def add_choice(group: str, name: str, target: str | Callable[..., Any]) -> None:
@@ -163,6 +170,11 @@ def add_choice(group: str, name: str, target: str | Callable[..., Any]) -> None:
     path = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
     ALLOWED_PREFIXES.append(path)
     ConfigStore.instance().store(group=group, name=name, node={"_target_": path})
+
+
+def _quoted(value: Any) -> str:
+    """A value as Hydra's grammar reads it, whatever signs and letters are in it."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _slug(name: str) -> str:
@@ -212,7 +224,7 @@ def _unknown_key(text: str, overrides: Sequence[str]) -> UnknownKey:
         f"Unknown config key {key!r}",
         given=key,
         expected=f"one of {', '.join(beside) or 'the keys in conf/'}",
-        fix=f"Did you mean {meant}?",
+        fix=f"Did you mean {meant}?" if meant else "Look into conf/ for the keys there are.",
     )
 
 
@@ -237,23 +249,18 @@ def _leaves(node: DictConfig, where: str = "") -> Iterable[str]:
 
 
 def check(cfg: DictConfig) -> None:
-    """Check ranges, and every `_target_` node against what it names."""
-    ranges: Iterable[tuple[str, float]] = (
-        ("seed", 0),
-        ("trainer.max_epochs", 1),
-        ("trainer.batch_size", 1),
-        ("trainer.patience", 1),
-        ("trainer.devices", 1),
-        ("trainer.num_workers", 0),
-        ("eval.bootstrap_draws", 100),
-        ("eval.permutations", 100),
-        ("eval.halvings", 5),
-    )
-    for key, least in ranges:
+    """Check keys and ranges of the fixed groups, and every `_target_` node against what it names."""
+    _check_keys(cfg, "", Config)
+    for group, schema in _FIXED.items():
+        _check_keys(cfg[group], f"{group}.", schema)
+    for key, (least, most) in _RANGES.items():
         value = OmegaConf.select(cfg, key)
-        if value < least:
+        if value < least or (most is not None and value > most):
             raise BadValue(
-                f"{key} is out of range", given=value, expected=f"at least {least}", fix=f"Set {key} higher."
+                f"{key} is out of range",
+                given=value,
+                expected=f"at least {least}" + ("" if most is None else f" and at most {most}"),
+                fix=f"Set {key} {'higher' if value < least else 'lower'}.",
             )
     if cfg.trainer.devices != 1:
         raise BadValue(
@@ -262,50 +269,126 @@ def check(cfg: DictConfig) -> None:
             expected="1",
             fix="Set trainer.devices=1.",
         )
-    if cfg.eval.panel not in PANEL_NAMES:
-        raise UnknownChoice(
-            f"Unknown panel {cfg.eval.panel!r}",
-            given=cfg.eval.panel,
-            expected=f"one of {', '.join(PANEL_NAMES)}",
-            fix=f"Did you mean {nearest(cfg.eval.panel, PANEL_NAMES)}?",
+    if cfg.trainer.accelerator not in ACCELERATORS:
+        raise BadValue(
+            "Unknown accelerator",
+            given=f"trainer.accelerator={cfg.trainer.accelerator}",
+            expected=f"one of {', '.join(ACCELERATORS)}",
+            fix=f"Did you mean {nearest(cfg.trainer.accelerator, ACCELERATORS)}?",
         )
     for group in ("data", "model"):
+        if not isinstance(cfg[group], DictConfig):
+            raise BadValue(f"{group} is no mapping", given=cfg[group], expected="a _target_", fix="Name a choice.")
         check_node(cfg[group], group)
+    if not cfg.model.get("name"):
+        raise MissingValue("model.name is not set", given="nothing", expected="a name", fix="Give model.name=...")
+
+
+_FIXED: Mapping[str, type] = {
+    "split": SplitConfig,
+    "trainer": TrainerConfig,
+    "eval": EvalConfig,
+    "ablation": AblationConfig,
+}
+
+_RANGES: Mapping[str, tuple[int, int | None]] = {
+    "seed": (0, 2**32 - 1),
+    "trainer.max_epochs": (1, None),
+    "trainer.batch_size": (1, None),
+    "trainer.patience": (1, None),
+    "trainer.devices": (1, None),
+    "trainer.num_workers": (0, None),
+    "eval.bootstrap_draws": (100, None),
+    "eval.permutations": (100, None),
+    "eval.halvings": (5, None),
+}
+
+
+def _check_keys(node: DictConfig, where: str, schema: type) -> None:
+    """Refuse a key that `+key=` put beside those of a schema, and one that `~key` took away."""
+    known = [f.name for f in fields(schema)]
+    for key in map(str, node):
+        if key not in known:
+            raise UnknownKey(
+                f"Unknown config key {where + key!r}",
+                given=where + key,
+                expected=f"one of {', '.join(known)}",
+                fix=f"Did you mean {nearest(key, known)}?",
+            )
+    for key in known:
+        if key not in node or OmegaConf.is_missing(node, key):
+            raise MissingValue(f"{where}{key} is not set", given="nothing", expected=key, fix=f"Give {where}{key}=...")
 
 
 def check_node(node: DictConfig, where: str) -> None:
-    """Check a `_target_` node: allowed, found, no unknown key, no wrong type, nothing obligatory missing."""
+    """Check a `_target_` node: allowed, found, no unknown key, no wrong type, nothing obligatory missing.
+
+    What lies deeper is checked too, in lists and mappings as well: Hydra calls every `_target_` it meets.
+    """
     if "_target_" not in node:
         raise MissingValue(
             f"{where} names no _target_", given=sorted(map(str, node)), expected="_target_", fix=f"Add it to {where}."
         )
     target = str(node["_target_"])
-    allowed = [*ALLOWED_PREFIXES, *filter(None, os.environ.get("PERTURBFM_ALLOWED_TARGETS", "").split(","))]
-    if not any(target.startswith(prefix) for prefix in allowed):
+    if not target.startswith(_allowed()):
         raise ForbiddenTarget(
             f"{where}._target_ is not allowed",
             given=target,
-            expected=f"something under {', '.join(allowed)}",
+            expected=f"something under {', '.join(_allowed())}",
             fix="Add its prefix to PERTURBFM_ALLOWED_TARGETS if you trust it.",
         )
-    keys = [str(k) for k in node if not str(k).startswith("_")]
-    if not target.startswith("perturbfm."):
-        return
-    known = parameters_of(target)
-    for key in keys:
-        if key not in known:
+    for key in map(str, node):
+        if key.startswith("_") and key not in _HYDRA_KEYS:
             raise UnknownKey(
                 f"Unknown config key {f'{where}.{key}'!r}",
                 given=key,
-                expected=f"one of {', '.join(known)}",
-                fix=f"Did you mean {nearest(key, known)}? {target} does not take {key}.",
+                expected=f"named arguments, or one of {', '.join(_HYDRA_KEYS)}",
+                fix="Give arguments by name.",
             )
+    for inner, path in _nodes(node, where):
+        check_node(inner, path)
+    if target.startswith("perturbfm."):
+        _check_arguments(node, target, where)
+
+
+def _allowed() -> tuple[str, ...]:
+    further = os.environ.get("PERTURBFM_ALLOWED_TARGETS", "").split(",")
+    return (*ALLOWED_PREFIXES, *(prefix.strip() for prefix in further if prefix.strip()))
+
+
+def _nodes(parent: DictConfig | ListConfig, where: str) -> Iterator[tuple[DictConfig, str]]:
+    """The nearest `_target_` nodes below a container, with their paths."""
+    keys: Iterable[Any] = range(len(parent)) if isinstance(parent, ListConfig) else list(parent)
+    for key in keys:
+        value = None if OmegaConf.is_missing(parent, key) else parent[key]
+        path = f"{where}.{key}"
+        if isinstance(value, DictConfig) and "_target_" in value:
+            yield value, path
+        elif isinstance(value, DictConfig | ListConfig):
+            yield from _nodes(value, path)
+
+
+def _check_arguments(node: DictConfig, target: str, where: str) -> None:
+    keys = [str(k) for k in node if not str(k).startswith("_")]
+    known = parameters_of(target)
+    for key in keys:
+        if key not in known:
+            raise _not_taken(key, list(known), target, where)
         _check_value(node, key, known[key].annotation, where)
     missing = [p.name for p in known.values() if p.required and p.name not in keys]
     if missing and not node.get("_partial_", False):
         raise MissingValue(
             f"{where}.{missing[0]} is not set", given=keys, expected=missing, fix=f"Set {where}.{missing[0]}=..."
         )
+
+
+def _not_taken(key: str, known: Sequence[str], target: str, where: str) -> UnknownKey:
+    return UnknownKey(
+        f"Unknown config key {f'{where}.{key}'!r}",
+        given=key,
+        expected=f"one of {', '.join(known)}",
+        fix=f"Did you mean {nearest(key, known)}? {target} does not take {key}.",
+    )
 
 
 def _check_value(node: DictConfig, key: str, annotation: str, where: str) -> None:
@@ -318,7 +401,6 @@ def _check_value(node: DictConfig, key: str, annotation: str, where: str) -> Non
         )
     value = node[key]
     if isinstance(value, DictConfig) and "_target_" in value:
-        check_node(value, f"{where}.{key}")
         return
     plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     if not type_fits(plain, annotation):
@@ -338,13 +420,51 @@ def build(node: DictConfig) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    check_node(node, str(node._get_full_key("")) or "node")
+    where = str(node._get_full_key("")) or "node"
+    check_node(node, where)
+    _check_foreign(node, where)
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as e:
         if e.__cause__ is None:
             raise
         raise e.__cause__ from None  # what the target itself said, with its own type and exit code
+
+
+def _check_foreign(node: DictConfig, where: str) -> None:
+    """What only an import can tell of other people's targets: where they are at home, and what they take.
+
+    A dotted path that walks through an allowed package into what that package merely imports is refused.
+    """
+    from hydra.utils import get_object
+
+    target = str(node["_target_"])
+    foreign = tuple(p for p in _SHIPPED_PREFIXES if p != "perturbfm.")
+    if target.startswith(foreign):
+        try:
+            found = get_object(target)
+        except (ImportError, ValueError) as e:
+            raise ForbiddenTarget(
+                f"{where}._target_ cannot be found",
+                given=target,
+                expected="the dotted path of a function or class",
+                fix="Check the spelling in the yaml.",
+            ) from e
+        home = str(getattr(found, "__module__", None))
+        if not f"{home}.".startswith(foreign):
+            raise ForbiddenTarget(
+                f"{where}._target_ only passes through an allowed package",
+                given=f"{target}, which belongs to {home}",
+                expected=f"something that belongs to {', '.join(foreign)}",
+                fix="Add its prefix to PERTURBFM_ALLOWED_TARGETS if you trust it.",
+            )
+        known = inspect.signature(found).parameters
+        free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+        for key in map(str, node):
+            if not (free or key.startswith("_") or key in known):
+                raise _not_taken(key, list(known), target, where)
+    for inner, path in _nodes(node, where):
+        _check_foreign(inner, path)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

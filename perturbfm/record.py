@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -52,7 +53,7 @@ class RunFolder:
     def __init__(self, outputs: Path, split_hash: str, model: str, config_hash: str, facts: dict[str, Any]) -> None:
         self.outputs, self.started = outputs, time.monotonic()
         now = datetime.now(UTC)
-        self.path = _claim(outputs, f"{now:%Y%m%d-%H%M%S}_{split_hash[:7]}_{model}_{config_hash[:7]}")
+        self.path = _claim(outputs, f"{now:%Y%m%d-%H%M%S}_{split_hash[:7]}_{_slug(model)}_{config_hash[:7]}")
         self.facts: dict[str, Any] = {
             "schema": "perturbfm.manifest/1",
             "run_id": self.path.name,
@@ -154,6 +155,11 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return head.stdout.strip() + ("+" if state.stdout.strip() else "")
+
+
+def _slug(name: str) -> str:
+    """A name that is one folder, whatever signs are in it."""
+    return re.sub(r"[^\w.+-]+", "_", name)[:80]
 
 
 def _claim(outputs: Path, name: str) -> Path:

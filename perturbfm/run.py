@@ -6,6 +6,7 @@ import atexit
 import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -79,6 +80,7 @@ def run_experiment(overrides: Sequence[str] = ()) -> RunResult:
 
 def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
     """Data -> split -> model -> train -> calibrate -> eval, then artifacts."""
+    from perturbfm.eval.panel import panel_named
     from perturbfm.record import RunFolder, assert_writable
     from perturbfm.split import SplitStore
 
@@ -89,6 +91,7 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
             expected="the hash of a frozen split",
             fix="Make one with `perturbfm splits create`, then pass split=frozen split.hash=HASH.",
         )
+    panel_named(cfg.eval.panel)
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
     dataset = config.build(cfg.data)
@@ -106,8 +109,13 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
     try:
         result = _in_folder(cfg, dataset, split, folder)
     except BaseException as e:
-        stopped = isinstance(e, KeyboardInterrupt | SystemExit)
+        stopped = isinstance(e, KeyboardInterrupt) or (
+            isinstance(e, SystemExit) and isinstance(e.__context__, KeyboardInterrupt)
+        )
         folder.finish("interrupted" if stopped else "failed", f"{type(e).__name__}: {e}")
+        if isinstance(e, SystemExit) and stopped:  # Lightning turns an interrupt into exit code 1 and ignores the next
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from e
         raise
     folder.finish("finished")
     return result

@@ -57,6 +57,10 @@ def parameters_of(target: str) -> Mapping[str, Parameter]:
 def type_fits(value: Any, annotation: str) -> bool:
     """Whether a plain yaml value fits an annotation; annotations that are no plain types accept anything."""
     words = [w.strip() for w in annotation.split("|")] if annotation else []
+    if value is None:
+        return not words or "None" in words or "Any" in words
+    if annotation.startswith("Callable["):
+        return False
     plain = [w.split("[")[0] for w in words]
     if not plain or any(w not in (*_CHECKED, "Sequence", "Mapping", "list", "tuple", "dict") for w in plain):
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from perturbfm.cli.options import add_data
@@ -26,6 +27,6 @@ def train_baseline(arguments: argparse.Namespace) -> None:
     from perturbfm.cli.show import print_result
     from perturbfm.run import run_experiment
 
-    choices = [*config.data_overrides(arguments.data), "split=frozen", f"split.hash={arguments.split}"]
+    choices = [*config.data_overrides(arguments.data), "split=frozen", f"split.hash={json.dumps(arguments.split)}"]
     result = run_experiment([*choices, f"model={arguments.baseline}", f"seed={arguments.seed}", *arguments.set])
     print_result(result.metrics, result.folder)

@@ -7,6 +7,7 @@ fingerprint). A data set and its artifact have one fingerprint.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from dataclasses import asdict, fields
@@ -27,7 +28,7 @@ from perturbfm.files import write_json, write_npz
 SCHEMA = "perturbfm.artifact/1"
 _TOLERANCE = 1e-4
 _BROKEN = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error)
-"""What json, numpy and zipfile raise for damaged files (RuntimeError: a flag says encrypted, or an unknown compression)."""
+"""What json, numpy and zipfile raise for damaged files (RuntimeError: encrypted, or an unknown compression)."""
 
 
 def write_artifact(dataset: PerturbDataset, folder: Path, obs_idx: np.ndarray | None = None) -> Path:
@@ -41,7 +42,11 @@ def write_artifact(dataset: PerturbDataset, folder: Path, obs_idx: np.ndarray | 
         "schema": SCHEMA,
         "obs": _table(dataset.obs),
         "var": _table(dataset.var),
-        "metadata": {**asdict(dataset.declared), "fingerprint": dataset.fingerprint},
+        "metadata": {
+            **asdict(dataset.declared),
+            "fingerprint": dataset.fingerprint,
+            "controls_sha256": _sha256(arrays["X_control"]),
+        },
     }
     write_json(folder / "meta.json", meta)
     return folder
@@ -67,14 +72,21 @@ def load_artifact(path: str, name: str | None = None) -> PerturbDataset:
     adata = AnnData(X=sparse.csr_matrix(arrays["X_pert"]), obs=obs, var=var)
     profile_kg, row_n = np.unique(arrays["X_control"], axis=0, return_inverse=True)
     dataset = PerturbDataset(adata, declared, ControlMatch(profile_kg, row_n.reshape(-1)))
-    if dataset.fingerprint != meta["metadata"].get("fingerprint"):
-        raise ArtifactEdited(
-            f"The artifact {folder} does not have its recorded fingerprint",
-            given=dataset.fingerprint[:12],
-            expected=str(meta["metadata"].get("fingerprint"))[:12],
-            fix="Restore it, or write it again with `perturbfm data make-synth` or `write_artifact`.",
-        )
+    found = {"fingerprint": dataset.fingerprint, "controls_sha256": _sha256(arrays["X_control"])}
+    for key, value in found.items():
+        recorded = meta["metadata"].get(key)
+        if value != recorded and (recorded is not None or key == "fingerprint"):
+            raise ArtifactEdited(
+                f"The artifact {folder} does not have its recorded {key}",
+                given=value[:12],
+                expected=str(recorded)[:12],
+                fix="Restore it, or write it again with `perturbfm data make-synth` or `write_artifact`.",
+            )
     return dataset
+
+
+def _sha256(x_ng: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(x_ng, dtype="<f4").tobytes()).hexdigest()
 
 
 def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -55,7 +55,7 @@ def check_names(cells: pd.Index, genes: pd.Index) -> None:
                 f"Repeated {what}",
                 given=f"{len(repeated)} repeats, first {repeated[0]!r}",
                 expected="unique names",
-                fix="Make them unique in the file (anndata's obs_names_make_unique or var_names_make_unique), knowing which is which.",
+                fix="Make them unique in the file (anndata: obs_names_make_unique, var_names_make_unique).",
             )
 
 

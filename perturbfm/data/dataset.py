@@ -84,7 +84,8 @@ class PerturbDataset:
 
     def __repr__(self) -> str:
         d = self.declared
-        return f"PerturbDataset({d.name}: {self.n_obs} {d.unit} x {self.n_genes} genes, {d.scale}, {self.fingerprint[:12]})"
+        size = f"{self.n_obs} {d.unit} x {self.n_genes} genes"
+        return f"PerturbDataset({d.name}: {size}, {d.scale}, {self.fingerprint[:12]})"
 
     @property
     def n_obs(self) -> int:
@@ -186,7 +187,7 @@ class PerturbDataset:
 
     def __getitem__(self, rows: np.ndarray | slice | list[int]) -> PerturbDataset:
         """Aligned slice: expression, labels and the controls matched in the whole data set."""
-        index = np.arange(self.n_obs)[rows]
+        index = np.atleast_1d(np.arange(self.n_obs)[rows])
         return PerturbDataset(self.adata[index].copy(), self.declared, self.match.sliced(index))
 
     def to(self, device: str) -> Tensors:

@@ -64,8 +64,8 @@ def fingerprint(
 
 
 def _text(digest: Any, section: str, values: Iterable[object]) -> None:
-    """Add strings so that no two different lists give the same bytes."""
-    digest.update(json.dumps([section, [v if isinstance(v, str) else repr(v) for v in values]]).encode())
+    """Add values so that no two different lists give the same bytes: a string never reads as a number."""
+    digest.update(json.dumps([section, [v if isinstance(v, str) else [repr(v)] for v in values]]).encode())
 
 
 def _rows(digest: Any, x_ng: Any, size_n: np.ndarray | None) -> None:

@@ -20,7 +20,7 @@ from perturbfm.data.preprocess import normalise_log1p
 from perturbfm.errors import BadValue, ControlLabelAbsent, MissingColumn, MissingValue, UnreadableFile
 
 _BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, IORegistryError)
-"""What anndata raises for: no HDF5 or cut short, parts absent, parts that disagree, foreign HDF5 (2), a newer format."""
+"""What anndata raises for: no HDF5 or cut short, parts absent, parts that disagree, foreign HDF5, a newer format."""
 
 
 def load_h5ad(
@@ -183,7 +183,8 @@ def _modes(
             "The intervention mode is not declared once",
             given=f"mode={mode}, mode_column={column}",
             expected="either a mode or the column that tells it",
-            fix="Set data.mode (activation, knockdown, knockout, drug, ligand, other), or data.mode_column with data.mode_values.",
+            fix="Set data.mode (activation, knockdown, knockout, drug, ligand, other), "
+            "or data.mode_column with data.mode_values.",
         )
     if column is None:
         return np.full(len(obs), mode, dtype=object)

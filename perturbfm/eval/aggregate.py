@@ -7,7 +7,30 @@ from typing import Any
 import numpy as np
 
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
+from perturbfm.eval.gate import NO_SIGNAL
 from perturbfm.eval.panel.metric import Metric
+
+NO_EFFECT = "no measurable effect: the truth of {} does not differ from noise (gate)"
+NO_ENERGY = "the truth holds no positive signal energy"
+
+
+def audible(metric: Metric, stats: PerCondition, case: Case) -> PerCondition:
+    """The statistics; those of an effect metric are undefined in contexts whose truth holds no measurable effect."""
+    if not metric.effect or not (silent_c := case.powered_c == NO_SIGNAL).any():
+        return stats
+    reason_c = np.array([NO_EFFECT.format(k) for k in case.context_c], dtype=object)
+    return PerCondition(
+        np.where(silent_c, np.nan, stats.num_c),
+        np.where(silent_c, np.nan, stats.den_c),
+        np.where(silent_c, UNDEFINED, stats.status_c).astype(object),
+        np.where(silent_c, reason_c, stats.reason_c).astype(object),
+    )
+
+
+def counted(stats: PerCondition, context_c: np.ndarray) -> np.ndarray:
+    """Conditions behind a macro mean: those with a value, in contexts that have one."""
+    valued = {k for k, v in grouped(stats, context_c).items() if v is not None}
+    return stats.ok_c & np.array([str(k) in valued for k in context_c], dtype=bool)
 
 
 def pooled(stats: PerCondition, weight_c: np.ndarray) -> float | None:
@@ -47,10 +70,16 @@ def aggregates(stats: PerCondition, case: Case) -> dict[str, Any]:
 
 
 def strict(metric: Metric, stats: PerCondition, case: Case) -> float | None:
-    """Macro mean in which an undefined condition is charged the worst value; None where the metric names none."""
+    """Macro mean in which an undefined condition is charged the worst value; None where the metric names none.
+
+    What the truth makes undefined, a context without a measurable effect, is charged to no model.
+    """
     if metric.worst is None:
         return None
-    charged = np.where(stats.ok_c, stats.value_c, np.where(stats.status_c == UNDEFINED, metric.worst, np.nan))
+    owed_c = stats.status_c == UNDEFINED
+    if metric.effect:
+        owed_c = owed_c & (case.powered_c != NO_SIGNAL)
+    charged = np.where(stats.ok_c, stats.value_c, np.where(owed_c, metric.worst, np.nan))
     known = np.isfinite(charged)
     means = [charged[known & (case.context_c == k)].mean() for k in sorted(set(case.context_c[known].tolist()))]
     return float(np.mean(means)) if means else None
@@ -68,6 +97,7 @@ def summary(metric: Metric, stats: PerCondition, case: Case, refusal: str = "") 
     Returns:
         Status, reason, value (macro over contexts), strict value, aggregates, n_scored, n_total.
     """
+    stats = audible(metric, stats, case)
     known = aggregates(stats, case)
     value = known["macro_context"]
     status, reason = OK, ""
@@ -75,8 +105,10 @@ def summary(metric: Metric, stats: PerCondition, case: Case, refusal: str = "") 
         status, reason = UNDEFINED, refusal
     elif value is None:
         status = UNDEFINED if (stats.status_c == UNDEFINED).any() or stats.ok_c.any() else NOT_APPLICABLE
-        reason = first_reason(stats) or "the truth holds no positive signal energy"
+        reason = first_reason(stats) or NO_ENERGY
     ok = status == OK
+    n_counted = int(counted(stats, case.context_c).sum())
+    lost = int(stats.ok_c.sum()) - n_counted
     return {
         "better": metric.better,
         "meaning": metric.meaning,
@@ -85,10 +117,10 @@ def summary(metric: Metric, stats: PerCondition, case: Case, refusal: str = "") 
         "reason": reason,
         "value": value if ok else None,
         "strict": strict(metric, stats, case) if not refusal else None,
-        "n_scored": int(stats.ok_c.sum()) if ok else 0,
+        "n_scored": n_counted if ok else 0,
         "n_total": case.n_conditions,
         "aggregates": known if ok else None,
-        "unscored": reasons(stats),
+        "unscored": reasons(stats) | ({NO_ENERGY: lost} if lost else {}),
     }
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from perturbfm.eval.aggregate import grouped, mean_of
-from perturbfm.eval.case import Case
+from perturbfm.eval.aggregate import NO_EFFECT, audible, grouped, mean_of
+from perturbfm.eval.case import Case, PerCondition
 from perturbfm.eval.effort import Effort, number
 from perturbfm.eval.gate import NO_SIGNAL, POWERED, GateVerdict
 from perturbfm.eval.panel import Metric, Panel
@@ -25,7 +25,6 @@ from perturbfm.eval.resample import (
 )
 from perturbfm.eval.truth import Truth
 
-NO_EFFECT = "no measurable effect: the truth of {} does not differ from noise (gate)"
 DENOMINATOR_SE = 2.0
 
 
@@ -45,10 +44,15 @@ def refusals(panel: Panel, truth: Truth, case: Case, gate: Mapping[str, GateVerd
 
 def _denominator_near_zero(metric: Metric, truth: Truth, case: Case, effort: Effort) -> str:
     """Whether a ratio's denominator is not clear of zero by two standard errors, two-way."""
-    stats = metric.function(case)
+
+
+    def heard(c: Case) -> PerCondition:
+        return audible(metric, metric.function(c), c)
+
+    stats = heard(case)
     total = float(stats.den_c[stats.ok_c].sum())
     draws, weight_bc = redrawn_cases(truth, [case], replace(effort, bootstrap_draws=min(200, effort.bootstrap_draws)))
-    _, den_b = aggregate_draws(metric.function, (d[0] for d in draws), weight_bc)
+    _, den_b = aggregate_draws(heard, (d[0] for d in draws), weight_bc)
     se = float(np.std(den_b, ddof=1))
     if total > DENOMINATOR_SE * se:
         return ""

@@ -6,12 +6,12 @@ It is a replicate with fewer cells, not a ceiling; model and train mean are scor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from perturbfm.eval.aggregate import first_reason, pooled
+from perturbfm.eval.aggregate import audible, counted, first_reason, pooled
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import POWERED, GateVerdict
@@ -30,7 +30,7 @@ MOST_DRAWS = 300
 
 @dataclass(frozen=True)
 class Halves:
-    """Values of every predictor against the first half of the cells, one row per halving."""
+    """Values of every predictor against the first half of the cells, one per halving, and on how many conditions."""
 
     n_total: int
     n_halved: int
@@ -38,6 +38,7 @@ class Halves:
     values: dict[str, dict[str, list[float | None]]]
     why: dict[str, dict[str, str]]
     se: dict[str, float]
+    scored: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     def entries(self, panel: Panel, refusal: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """Entries of the replicate and of the random other perturbation."""
@@ -59,7 +60,7 @@ class Halves:
             "value": float(np.mean(known)) if ok else None,
             "sd_over_halvings": float(np.std(known, ddof=1)) if ok and len(known) > 1 else None,
             "n_halvings": len(known) if ok else 0,
-            "n_scored": self.n_halved if ok else 0,
+            "n_scored": min(n for n in self.scored[name][i] if n) if ok else 0,
             "n_total": self.n_total,
             "truth": "first half of the cells",
         }
@@ -101,17 +102,22 @@ def halves_of(
     values: dict[str, dict[str, list[float | None]]] = {}
     why: dict[str, dict[str, str]] = {}
     se: dict[str, float] = {}
+    scored: dict[str, dict[str, list[int]]] = {}
     for h in range(effort.halvings):
         a, b = halve(truth, effort.seed + h)
         judged = _half_cases(a, b, known, train, verdict_c, effort.seed + h)
         se = se or _standard_errors(panel, a, judged, effort)
         alone = _alone(truth)
         for name, case in judged.items():
-            for i, s in score(panel, case).items():
-                stats = _without(s, alone, "one perturbation in its context") if name == RANDOM_OTHER else s
+            found = score(panel, case)
+            for metric in panel.metrics:
+                i, stats = metric.identifier, audible(metric, found[metric.identifier], case)
+                if name == RANDOM_OTHER:
+                    stats = _without(stats, alone, "one perturbation in its context")
                 values.setdefault(name, {}).setdefault(i, []).append(_macro(stats, truth))
+                scored.setdefault(name, {}).setdefault(i, []).append(int(counted(stats, truth.context_c).sum()))
                 why.setdefault(name, {})[i] = first_reason(stats)
-    return Halves(n, int(keep.sum()), "", values, why, se)
+    return Halves(n, int(keep.sum()), "", values, why, se, scored)
 
 
 def _half_cases(

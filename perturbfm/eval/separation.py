@@ -13,6 +13,9 @@ from perturbfm.eval.metric.ood import auroc, separation_score
 from perturbfm.eval.truth import Truth
 from perturbfm.types import Prediction
 
+TIE = 1e-5
+"""Scores closer than this share of their size are a tie: variances are averaged over rows and stored as float32."""
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -40,7 +43,7 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
     lookup = {k: np.isin(c.context_c, inside.context_c, invert=True).astype(float) for k, c in known.items()}
     entry = {}
     for name, pair in (("model", scores), ("control_variance", raw), ("context_lookup", lookup)):
-        value, reason = auroc(pair["in"][np.isfinite(pair["in"])], pair["out"][np.isfinite(pair["out"])])
+        value, reason = auroc(*_places(*(pair[k][np.isfinite(pair[k])] for k in ("in", "out"))))
         entry[name] = {"value": value, "status": OK if value is not None else UNDEFINED, "reason": reason}
     return {
         "axis": "context",
@@ -49,6 +52,17 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
         "n_out": case.n_conditions,
         **entry,
     }
+
+
+def _places(score_in: np.ndarray, score_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Place of every score in the order of all of them; scores that differ by rounding share one."""
+    score = np.concatenate([score_in, score_out])
+    order = np.argsort(score, kind="stable")
+    place = np.zeros(len(score))
+    if len(score):
+        step = np.diff(score[order]) > TIE * np.abs(score[order][1:])
+        place[order] = np.concatenate([[0], np.cumsum(step)])
+    return place[: len(score_in)], place[len(score_in) :]
 
 
 def _spread(case: Case) -> np.ndarray:

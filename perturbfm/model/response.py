@@ -62,7 +62,7 @@ class AbstractResponse(nn.Module, ABC):
 
 def spread(batch: Batch) -> Tensor:
     """Variance of single control cells, or one where the file has no cells; [n, g], float64."""
-    known = (batch.x_count_n > 1).unsqueeze(1)
+    known = (batch.x_var_ng > 0).any(dim=1, keepdim=True)
     return torch.where(
         known, batch.x_var_ng.double(), torch.ones((), dtype=torch.float64, device=batch.x_var_ng.device)
     )

@@ -18,14 +18,14 @@ from perturbfm.types import Batch
 
 
 @dataclass(frozen=True)
-class InputControls:
-    """What a model is shown of the input controls: mean, variance of single cells, and number, per group.
+class ControlSummary:
+    """Mean, variance of single cells, and number of some controls, per group (context, or context and batch).
 
     Attributes:
-        mean_kg: Mean of each group's input controls.
-        var_kg: Variance (ddof 1) of single input-control cells of the group's context, within batches.
+        mean_kg: Mean of each group's controls.
+        var_kg: Variance (ddof 1) of single control cells of the group's context, within batches.
         count_k: Number of cells behind each mean.
-        row_n: Group of every row of the data; -1 for rows whose group has no input control.
+        row_n: Group of every row of the data; -1 for rows whose group has no such control.
     """
 
     mean_kg: np.ndarray
@@ -34,12 +34,12 @@ class InputControls:
     row_n: np.ndarray
 
 
-def input_controls(dataset: PerturbDataset, split: Split) -> InputControls:
-    """Summarise the split's input controls per context, or per context and batch."""
-    labels, rows = dataset.labels(), split.input_control_idx
+def summarise_controls(dataset: PerturbDataset, rows: np.ndarray) -> ControlSummary:
+    """Summarise some control rows per context, or per context and batch; zeros where the file has no controls."""
+    labels = dataset.labels()
     if not len(rows):
         zeros = np.zeros((1, dataset.n_genes), np.float32)
-        return InputControls(zeros, zeros, np.zeros(1), np.zeros(dataset.n_obs, np.int64))
+        return ControlSummary(zeros, zeros, np.zeros(1), np.zeros(dataset.n_obs, np.int64))
     key_n = group_keys(labels.context_n, labels.batch_n, dataset.declared.match != "context")
     known = {k: i for i, k in enumerate(sorted(set(key_n[rows].tolist())))}
     group_m = np.array([known[k] for k in key_n[rows]])
@@ -51,7 +51,7 @@ def input_controls(dataset: PerturbDataset, split: Split) -> InputControls:
     context_of_k = np.empty(len(known), dtype=np.int64)
     context_of_k[group_m] = context_m
     row_n = np.array([known.get(k, -1) for k in key_n], dtype=np.int64)
-    return InputControls(
+    return ControlSummary(
         mean.astype(np.float32), var[context_of_k].astype(np.float32), np.bincount(group_m).astype(float), row_n
     )
 
@@ -76,22 +76,31 @@ class RowBatches(Dataset[Batch]):
         dataset: The data.
         split: The frozen split, for its input controls.
         encoder: Vocabularies of train.
-        shown: Summary of the input controls.
+        shown: Summary of the input controls: what a model sees, and what train deltas are taken against.
+        truth: Summary of the reference controls, for folds whose deltas are truth; None takes deltas against `shown`.
     """
 
-    def __init__(self, dataset: PerturbDataset, split: Split, encoder: Encoder, shown: InputControls) -> None:
+    def __init__(
+        self,
+        dataset: PerturbDataset,
+        split: Split,
+        encoder: Encoder,
+        shown: ControlSummary,
+        truth: ControlSummary | None = None,
+    ) -> None:
         labels = dataset.labels()
-        self.dataset, self.shown = dataset, shown
+        self.dataset, self.shown, self.against = dataset, shown, truth or shown
         self.intervention_n = encode(labels.intervention_n, encoder.interventions)
         self.context_n = encode(labels.context_n, encoder.contexts)
         self.batch_n = encode(labels.batch_n, encoder.batches)
-        self.encoder, self.pert_n = encoder, labels.pert_n
-        self.match = _drawn_match(dataset, split)
+        pert, self.parts_n = np.unique(labels.pert_n.astype(str), return_inverse=True)
+        self.parts_up = encoder.encode_parts(pert)
+        self.match = _drawn_match(dataset, split) if truth is None else None
 
     def __getitem__(self, rows: np.ndarray) -> Batch:
         """Batch of the rows, response included."""
         batch = self.blind(rows)
-        control = self.match.take(rows) if self.match is not None else self.shown.mean_kg[self.shown.row_n[rows]]
+        control = self.match.take(rows) if self.match is not None else self.against.mean_kg[self.against.row_n[rows]]
         batch.delta_ng = torch.from_numpy(self.dataset.dense(rows) - control)
         return batch
 
@@ -103,7 +112,7 @@ class RowBatches(Dataset[Batch]):
             x_var_ng=torch.from_numpy(self.shown.var_kg[group]),
             x_count_n=torch.from_numpy(self.shown.count_k[group]),
             intervention_n=torch.from_numpy(self.intervention_n[rows]),
-            parts_np=torch.from_numpy(self.encoder.encode_parts(self.pert_n[rows])),
+            parts_np=torch.from_numpy(self.parts_up[self.parts_n[rows]]),
             context_n=torch.from_numpy(self.context_n[rows]),
             batch_n=torch.from_numpy(self.batch_n[rows]),
             row_n=torch.from_numpy(np.array(rows, dtype=np.int64)),

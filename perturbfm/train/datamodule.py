@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.split import Split
-from perturbfm.train.batches import IndexBatches, QueryBatches, RowBatches, input_controls
+from perturbfm.train.batches import IndexBatches, QueryBatches, RowBatches, summarise_controls
 from perturbfm.train.encoder import Encoder
 from perturbfm.types import Batch, join_labels
 
@@ -33,7 +33,10 @@ class PerturbDataModule(pl.LightningDataModule):
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         labels = dataset.labels()
         self.encoder = Encoder.learn(labels, split.train_idx, dataset.genes)
-        self.rows = RowBatches(dataset, split, self.encoder, input_controls(dataset, split))
+        shown = summarise_controls(dataset, split.input_control_idx)
+        truth = summarise_controls(dataset, split.reference_control_idx)
+        self.rows = RowBatches(dataset, split, self.encoder, shown)
+        self.val_rows = RowBatches(dataset, split, self.encoder, shown, truth)
         by_batch = dataset.declared.match != "context"
         name_n = join_labels(labels.condition_n, labels.batch_n, "#") if by_batch else labels.condition_n
         self.queries = {f: QueryBatches(self.rows, split.fold(f), name_n) for f in BLIND_FOLDS}
@@ -43,8 +46,8 @@ class PerturbDataModule(pl.LightningDataModule):
         return self._loader(self.rows, IndexBatches(self.split.train_idx, self.batch_size, self.seed))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation rows, in order."""
-        return self._loader(self.rows, IndexBatches(self.split.val_idx, self.batch_size, None))
+        """Validation rows, in order; their deltas are truth, so they are taken against reference controls."""
+        return self._loader(self.val_rows, IndexBatches(self.split.val_idx, self.batch_size, None))
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """Blind queries of the calibration and of the test fold."""

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from perturbfm.eval.report.entries import Facts, identifiers, model_entries, named, status_of, value_of
-from perturbfm.eval.report.words import MODEL, number, plain, real, names_or_dash, word
+from perturbfm.eval.report.words import MODEL, names_or_dash, number, plain, real, word
 
 UNINFORMATIVE = 0.5
 """Above this share of observation noise, coverage says little."""

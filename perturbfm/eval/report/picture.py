@@ -95,14 +95,8 @@ def _lane(name: str, entry: Facts, axis: Axis, interval: tuple[float, float] | N
     value = value_of(entry)
     lane = {"name": word(name), "mark": MARKS.get(name, "square"), "css": name if name in MARKS else "no_change"}
     if value is None:
-        return {
-            **lane,
-            "x": None,
-            "bar": None,
-            "beyond": "",
-            "text": status_of(entry),
-            "note": notes.of(reason_of(entry)),
-        }
+        note = notes.of(reason_of(entry))
+        return {**lane, "x": None, "bar": None, "beyond": "", "text": status_of(entry), "note": note}
     bar = None if interval is None else [axis.at(interval[0]), axis.at(interval[1])]
     return {**lane, "x": axis.at(value), "bar": bar, "beyond": axis.beyond(value), "text": number(value), "note": None}
 

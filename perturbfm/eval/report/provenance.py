@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perturbfm.eval.report.entries import Facts
-from perturbfm.eval.report.words import plain, real, shortened, names_or_dash
+from perturbfm.eval.report.words import names_or_dash, plain, real, shortened
 
 
 def split_view(metrics: Facts, calibration: Facts, manifest: Facts, card: Facts) -> dict[str, Any]:

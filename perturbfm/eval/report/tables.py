@@ -120,11 +120,7 @@ def floor_rows(metrics: Facts) -> dict[str, Any]:
         for entries in known.values():
             e = entries.get(i) or {}
             value = value_of(e)
-            cells.append(
-                {
-                    "text": status_of(e) if value is None else number(value),
-                    "why": "" if value is not None else reason_of(e),
-                }
-            )
+            cell = {"text": status_of(e), "why": reason_of(e)} if value is None else {"text": number(value), "why": ""}
+            cells.append(cell)
         rows.append({"identifier": i, "cells": cells})
     return {"columns": [word(n) for n in known], "rows": rows}

@@ -76,14 +76,20 @@ class ConditionTable:
 
 
 class ConditionStatistics:
-    """Sums over rows per (intervention, context, batch); memory grows with conditions, never with rows."""
+    """Sums over rows per (intervention, context, batch); memory grows with conditions, never with rows.
+
+    Batches of one context may share a control mean (where rows match by context); its noise then counts once.
+    """
 
     def __init__(self) -> None:
         self.row_of: dict[tuple[int, int, int], int] = {}
+        self.control_of: dict[bytes, int] = {}
+        self.control_r: list[int] = []
         self.sum_rg: Tensor | None = None
         self.square_rg: Tensor | None = None
         self.n_r: Tensor | None = None
-        self.first: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.controls: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.parts_r: list[Tensor] = []
 
     def add(self, batch: Batch) -> None:
         """Add the rows of a batch."""
@@ -103,12 +109,15 @@ class ConditionStatistics:
 
     def _row(self, key: tuple[int, ...], batch: Batch, inverse: Tensor, unique_row: int) -> int:
         found = self.row_of.setdefault((key[0], key[1], key[2]), len(self.row_of))
-        if found == len(self.first):
+        if found == len(self.control_r):
             i = int(torch.nonzero(inverse == unique_row)[0])
-            picked = (batch.x_ng[i], batch.x_var_ng[i], batch.x_count_n[i], batch.parts_np[i])
-            self.first.append(
-                (picked[0].double().cpu(), picked[1].double().cpu(), picked[2].double().cpu(), picked[3].cpu())
-            )
+            shown = tuple(t[i].double().cpu() for t in (batch.x_ng, batch.x_var_ng, batch.x_count_n))
+            name = b"".join(t.numpy().tobytes() for t in shown)
+            control = self.control_of.setdefault(name, len(self.control_of))
+            if control == len(self.controls):
+                self.controls.append((shown[0], shown[1], shown[2]))
+            self.control_r.append(control)
+            self.parts_r.append(batch.parts_np[i].cpu())
         return found
 
     def _grow(self, n_genes: int) -> None:
@@ -138,8 +147,11 @@ class ConditionStatistics:
         member = torch.zeros(len(condition), len(key_r3), dtype=torch.float64)
         member[of_r, torch.arange(len(key_r3))] = 1.0
         n_c = member @ self.n_r
-        weight = member * self.n_r / n_c.unsqueeze(1)
-        x, x_var, x_count = (torch.stack([f[i] for f in self.first]) for i in range(3))
+        control_r = torch.tensor(self.control_r)
+        rows_ck = torch.zeros(len(condition), len(self.controls), dtype=torch.float64)
+        rows_ck.index_put_((of_r, control_r), self.n_r, accumulate=True)
+        weight = rows_ck / n_c.unsqueeze(1)
+        x, x_var, x_count = (torch.stack([c[i] for c in self.controls]) for i in range(3))
         within = (self.square_rg - self.sum_rg**2 / self.n_r.unsqueeze(1)).clamp_min(0.0)
         free = (n_c - member.sum(1)).clamp_min(1.0)
         control = weight**2 @ torch.where(
@@ -151,9 +163,9 @@ class ConditionStatistics:
             noise_cg=(member @ within) / (free * n_c).unsqueeze(1) + control,
             x_cg=weight @ x,
             x_var_cg=weight @ x_var,
-            x_count_c=member @ x_count,
+            x_count_c=(rows_ck > 0).double() @ x_count,
             n_c=n_c,
             intervention_c=condition[:, 0],
             context_c=condition[:, 1],
-            parts_cp=torch.stack([f[3] for f in self.first])[first_row],
+            parts_cp=torch.stack(self.parts_r)[first_row],
         )

@@ -295,3 +295,14 @@ def test_a_crash_between_the_files_is_seen_when_loading(folder, monkeypatch):
         ForeignArtifact, match=r"does not fit its labels: given float32 \(3, 4\), expected float32 \(12, 4\)"
     ):
         load_artifact(str(folder))
+
+
+def test_controls_edited_together_with_delta_are_refused(tmp_path):
+    folder = write_artifact(logged(), tmp_path / "a")
+    with np.load(folder / "data.npz") as npz:
+        arrays = {k: npz[k].copy() for k in npz.files}
+    arrays["X_control"][3] += 0.5
+    arrays["delta"] = arrays["X_pert"] - arrays["X_control"]
+    np.savez_compressed(folder / "data.npz", **arrays)
+    with pytest.raises(ArtifactEdited, match="does not have its recorded controls_sha256"):
+        load_artifact(str(folder))

@@ -175,3 +175,10 @@ def test_one_count_or_one_size_changes_it():
 def test_counts_are_recovered_exactly():
     x = sparse.csr_matrix(np.log1p(COUNTS / SIZE[:, None]).astype(np.float32))
     np.testing.assert_array_equal(counts_from_log1p(x, SIZE).toarray(), COUNTS)
+
+
+def test_a_word_and_a_number_are_different_labels():
+    obs = pd.DataFrame({"dose": [1.0, 2.0]}, index=["a", "b"])
+    words = pd.DataFrame({"dose": np.array(["1.0", "2.0"], dtype=object)}, index=["a", "b"])
+    x = np.ones((2, 1), dtype=np.float32)
+    assert fingerprint(x, None, obs, ["g"], {}) != fingerprint(x, None, words, ["g"], {})
