@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -52,11 +53,12 @@ def read_prediction(path: Path) -> tuple[Prediction, float]:
             genes_g=tuple(a["genes"].tolist()),
             **words,
         )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as e:
+        factor = float(a["variance_factor"])
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as e:
         raise UnreadableFile(
             "A prediction file cannot be read",
             given=f"{path}: {type(e).__name__} {str(e)[:120]}",
             expected="mean, var, idx, genes and hashes",
             fix="Run the model again.",
         ) from e
-    return prediction, float(a["variance_factor"])
+    return prediction, factor

@@ -95,7 +95,8 @@ def _planted_ev() -> tuple[float, float]:
     import numpy as np
 
     from perturbfm.data.planted import as_dataset
-    from perturbfm.data.synthetic import make_world, preset
+    from perturbfm.data.synthetic import make_world
+    from perturbfm.data.world_settings import preset
     from perturbfm.eval.metric.explained import explained_variance
     from perturbfm.eval.truth import Truth
     from perturbfm.run import observe

@@ -7,6 +7,13 @@ May import: types, errors, config (to read a yaml by name); numpy, scipy, pandas
 To add a data set: one yaml in `conf/data/` naming the file and its columns. To add a kind of file: one module here
     with a function that returns a `PerturbDataset`, and one yaml whose `_target_` is that function.
 
+    dataset.py         the view, its fingerprint, its labels     declaration.py   what is declared of it
+    check.py           what is refused                           fingerprint.py   the content hash
+    h5ad.py            any file, by naming its columns           preprocess.py    counts -> log1p, once
+    artifact.py        the interchange folder                    controls.py      matched controls
+    planted.py         the planted world as a data set           names.py         load and register by name
+    synthetic.py       the world itself, on world_settings.py and frozen_random.py
+
 Nothing is guessed: labels, delimiter, scale, mode and control labels are declared, and refused where they do not fit.
 """
 

@@ -21,7 +21,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from perturbfm.data.controls import ControlMatch
-from perturbfm.data.dataset import Declaration, PerturbDataset
+from perturbfm.data.dataset import PerturbDataset
+from perturbfm.data.declaration import Declaration
 from perturbfm.errors import ArtifactEdited, ForeignArtifact, UnreadableFile
 from perturbfm.files import write_json, write_npz
 

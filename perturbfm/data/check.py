@@ -25,7 +25,7 @@ from perturbfm.errors import (
 from perturbfm.types import CONTROLS, MODES, SCALES, UNITS
 
 if TYPE_CHECKING:
-    from perturbfm.data.dataset import Declaration
+    from perturbfm.data.declaration import Declaration
 
 LARGEST_LOG1P = 20.0
 """log1p of 485 million: a value above it was never log-transformed."""

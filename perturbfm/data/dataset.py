@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,38 +13,12 @@ from scipy import sparse
 
 from perturbfm.data.check import check_labels, check_matrix, check_names, check_options
 from perturbfm.data.controls import ControlMatch, match_controls
+from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import fingerprint
 from perturbfm.types import Labels
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """What is declared of a data set, never guessed.
-
-    Attributes:
-        name: Short name, used in file names.
-        scale: `counts`, `log1p`, `log2` or `delta`: what the matrix of the view holds.
-        unit: `cells`, or `pseudobulk` where a row is a condition.
-        controls: `cells`, or `baked_in` where the values are differences already.
-        delimiter: What joins the parts of a combination, or None.
-        match: How a row finds its control: `context`, `context_batch` or `draw`.
-        match_seed: Seed of `draw`.
-        counts_hashed: The matrix is `log1p(counts / size_factor)` of exact integers, with `size_factor` in `obs`.
-        source: Where the values came from and what was done to them, for people.
-    """
-
-    name: str
-    scale: str
-    unit: str = "cells"
-    controls: str = "cells"
-    delimiter: str | None = None
-    match: str = "context"
-    match_seed: int = 0
-    counts_hashed: bool = False
-    source: str = ""
 
 
 class Tensors(NamedTuple):

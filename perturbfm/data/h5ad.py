@@ -15,7 +15,8 @@ from anndata._io.specs.registry import IORegistryError
 from scipy import sparse
 
 from perturbfm.data.check import check_columns, check_labels, check_matrix, check_names
-from perturbfm.data.dataset import Declaration, PerturbDataset
+from perturbfm.data.dataset import PerturbDataset
+from perturbfm.data.declaration import Declaration
 from perturbfm.data.preprocess import normalise_log1p
 from perturbfm.errors import BadValue, ControlLabelAbsent, MissingColumn, MissingValue, UnreadableFile
 

@@ -7,9 +7,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from perturbfm.data.dataset import Declaration, PerturbDataset
+from perturbfm.data.dataset import PerturbDataset
+from perturbfm.data.declaration import Declaration
 from perturbfm.data.synthetic import World, make_world
-from perturbfm.data.synthetic import preset as world_settings
+from perturbfm.data.world_settings import preset as world_settings
 
 
 def load_synthetic(
@@ -19,7 +20,7 @@ def load_synthetic(
 
     Args:
         name: Short name, used in file names.
-        preset: One of `perturbfm.data.synthetic.PRESETS`.
+        preset: One of `perturbfm.data.world_settings.PRESETS`.
         seed: Seed of the world.
         match: How a row finds its control.
         match_seed: Seed of `draw`.

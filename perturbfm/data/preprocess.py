@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from perturbfm.data.dataset import Declaration
+from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import counts_from_log1p
 from perturbfm.errors import SizeNotPositive
 

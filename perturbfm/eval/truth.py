@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from perturbfm.errors import PredictionMismatch
+from perturbfm.errors import PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
 from perturbfm.eval.moments import moments
 from perturbfm.types import Observed, Prediction
@@ -93,22 +93,31 @@ class Truth:
     def input(self) -> Controls:
         """Input controls per matched group."""
         o = self.observed
-        return self._controls(o.input_mg, o.input_context_m, o.input_batch_m)
+        return self._controls("input", o.input_mg, o.input_context_m, o.input_batch_m)
 
     @cached_property
     def reference(self) -> Controls:
         """Reference controls per matched group."""
         o = self.observed
-        return self._controls(o.reference_rg, o.reference_context_r, o.reference_batch_r)
+        return self._controls("reference", o.reference_rg, o.reference_context_r, o.reference_batch_r)
 
-    def _controls(self, x: Any, context: np.ndarray, batch: np.ndarray) -> Controls:
+    def _controls(self, side: str, x: Any, context: np.ndarray, batch: np.ndarray) -> Controls:
         n_k, n_g = len(self.group_names), len(self.observed.genes_g)
-        if not len(context):
+        if self.observed.controls == "baked_in":
             return Controls(np.zeros(n_k), np.zeros((n_k, n_g)), np.zeros((n_k, n_g)))
         number = {name: k for k, name in enumerate(self.group_names)}
         group = np.array([number.get(g, -1) for g in _groups(context, batch, self.observed.match_batch)])
         used = np.flatnonzero(group >= 0)
-        return Controls(*moments(x[used], group[used], n_k))
+        found = Controls(*moments(x[used], group[used], n_k))
+        alone = np.flatnonzero(self.weight_ck.any(axis=0) & (found.n_k == 0))
+        if len(alone):
+            raise TooFewControls(
+                f"Judged rows have no {side} controls to be compared with",
+                given=f"none in (context, batch) {', '.join(str(self.group_names[k]) for k in alone[:10])}",
+                expected="at least one control per context and batch of judged rows",
+                fix="Make the split with the rules of perturbfm.split, or compare within the context.",
+            )
+        return found
 
     @property
     def delta_cg(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from perturbfm.data.controls import ControlMatch, group_keys, group_means, match_controls
 from perturbfm.data.dataset import PerturbDataset
+from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
 from perturbfm.train.encoder import Encoder, encode
 from perturbfm.types import Batch
@@ -88,6 +89,7 @@ class RowBatches(Dataset[Batch]):
         shown: ControlSummary,
         truth: ControlSummary | None = None,
     ) -> None:
+        _assert_covered(dataset, split, shown, truth)
         labels = dataset.labels()
         self.dataset, self.shown, self.against = dataset, shown, truth or shown
         self.intervention_n = encode(labels.intervention_n, encoder.interventions)
@@ -117,6 +119,24 @@ class RowBatches(Dataset[Batch]):
             batch_n=torch.from_numpy(self.batch_n[rows]),
             row_n=torch.from_numpy(np.array(rows, dtype=np.int64)),
         )
+
+
+def _assert_covered(dataset: PerturbDataset, split: Split, shown: ControlSummary, truth: ControlSummary | None) -> None:
+    """Refuse rows that no control of their group answers for: they would be compared with some other group's."""
+    if dataset.declared.controls != "cells":
+        return
+    folds = np.concatenate([split.train_idx, split.val_idx, split.calib_idx, split.test_idx])
+    for role, summary, rows in (("input", shown, folds), ("reference", truth, split.val_idx)):
+        if summary is None:
+            continue
+        lacking = rows if not summary.count_k.any() else rows[summary.row_n[rows] < 0]
+        if len(lacking):
+            raise ContextWithoutControls(
+                f"Rows have no {role} control to compare with",
+                given=f"{len(lacking)} rows, first {lacking[0]}",
+                expected="controls of that role in the group of every row",
+                fix="Make the split again with `perturbfm splits create`, or match by context only.",
+            )
 
 
 def _drawn_match(dataset: PerturbDataset, split: Split) -> ControlMatch | None:

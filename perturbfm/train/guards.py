@@ -48,14 +48,19 @@ class FoldsStayApart(pl.Callback):
                     expected="no row in two folds",
                     fix="Make the split again with `perturbfm splits create`.",
                 )
-        dealt = np.sort(np.concatenate(list(module.train_dataloader().sampler)))
-        if not np.array_equal(dealt, split.train_idx):
-            raise FoldsOverlap(
-                "The train loader deals out other rows than the train fold",
-                given=f"{len(dealt)} rows",
-                expected=f"the {len(split.train_idx)} rows of train, once each",
-                fix="Give the loader the fold's own rows.",
-            )
+        dealt = {
+            "train": np.concatenate(list(module.train_dataloader().sampler)),
+            "val": np.concatenate(list(module.val_dataloader().sampler)),
+            **{f: queries.fold_idx for f, queries in module.queries.items()},
+        }
+        for fold, given in dealt.items():
+            if not np.array_equal(np.sort(given), split.fold(fold)):
+                raise FoldsOverlap(
+                    f"The {fold} loader deals out other rows than the {fold} fold",
+                    given=f"{len(given)} rows",
+                    expected=f"the {len(split.fold(fold))} rows of {fold}, once each",
+                    fix="Give the loader the fold's own rows.",
+                )
 
 
 class GenesStayInOrder(pl.Callback):

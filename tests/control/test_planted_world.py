@@ -20,7 +20,8 @@ from planted import (
 )
 from scipy.stats import norm
 
-from perturbfm.data.synthetic import make_world, preset
+from perturbfm.data.synthetic import make_world
+from perturbfm.data.world_settings import preset
 
 PREDICTORS = (oracle, gate_model, per_perturbation_mean, global_mean, no_change, shuffled, reversed_mean)
 

@@ -1,7 +1,5 @@
 """What a configuration may say, and how it is told what it may not."""
 
-import os
-
 import pytest
 from omegaconf import OmegaConf
 
@@ -98,6 +96,7 @@ def test_an_ablation_is_applied_after_the_model_is_chosen():
         (["model=ridge", "model.model=3"], r"model\.model has the wrong type: given 3"),
         (["model=ridge", "model.name=3"], r"model\.name has the wrong type: given 3"),
         ([*H5AD, "data.control_labels=control"], r"data\.control_labels has the wrong type: given 'control'"),
+        (["~trainer.patience"], "does not support deletion"),
         (["seed=[1"], "does not fit its schema"),
         (["model=null"], "Config group override must be a string or a list"),
         (["model=ridge,no_change"], "Ambiguous value"),
@@ -112,7 +111,7 @@ def test_a_value_of_the_wrong_type_is_refused(overrides, match):
     ("override", "expected"),
     [
         ("seed=-1", "at least 0"),
-        ("seed=4294967296", "at most 4294967295"),
+        ("seed=4294967296", "at least 0 and at most 4294967295"),
         ("trainer.max_epochs=0", "at least 1"),
         ("trainer.batch_size=0", "at least 1"),
         ("trainer.patience=0", "at least 1"),
@@ -137,7 +136,6 @@ def test_a_value_out_of_range_is_refused(override, expected):
         (["model=ridge", "model._partial_=false"], r"model\.dims"),
         (["~model"], "model"),
         (["~data"], "data"),
-        (["~trainer.patience"], r"trainer\.patience"),
         (["~seed"], "seed"),
         (["~model.name"], r"model\.name"),
         (["~model._target_"], "model"),
@@ -322,4 +320,4 @@ def test_data_is_named_by_name_by_file_or_by_folder(tmp_path):
 def test_composing_leaves_the_current_folder_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config.compose_config(["model=ridge"])
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

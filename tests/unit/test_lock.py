@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from perturbfm.data.dataset import Declaration, PerturbDataset
+from perturbfm.data.dataset import PerturbDataset
+from perturbfm.data.declaration import Declaration
 from perturbfm.errors import SplitOfOtherData
 from perturbfm.split import context_ood
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -128,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
     assert_writable(tmp_path / "new")
-    assert os.listdir(tmp_path / "new") == []
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_the_manifest_names_versions_and_commit(outputs):

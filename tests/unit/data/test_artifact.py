@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from perturbfm.data import PerturbDataset, load_artifact, load_synthetic, write_artifact
-from perturbfm.data.dataset import Declaration
+from perturbfm.data.declaration import Declaration
 from perturbfm.errors import ArtifactEdited, ForeignArtifact, MissingLabel, UnreadableFile
 
 

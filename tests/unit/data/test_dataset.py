@@ -10,7 +10,7 @@ from scipy import sparse
 
 from perturbfm.data import PerturbDataset
 from perturbfm.data.controls import match_controls
-from perturbfm.data.dataset import Declaration
+from perturbfm.data.declaration import Declaration
 from perturbfm.errors import (
     BadValue,
     ContextWithoutControls,

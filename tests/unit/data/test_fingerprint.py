@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from perturbfm.data import PerturbDataset
-from perturbfm.data.dataset import Declaration
+from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import counts_from_log1p, fingerprint
 
 DECLARED = Declaration("tiny", "log1p", delimiter="+")

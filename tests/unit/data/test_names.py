@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from perturbfm.data import PerturbDataset
-from perturbfm.data.dataset import Declaration
+from perturbfm.data.declaration import Declaration
 
 def make(name: str = "own", size: float = 0.5) -> PerturbDataset:
     obs = pd.DataFrame({"pert_id": ["control", "A"], "context_id": "k", "batch_id": "b", "is_control": [True, False],

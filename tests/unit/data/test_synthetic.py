@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import nbinom
 
 from perturbfm.data.frozen_random import log1p_moments, negative_binomial_counts, normals, order, uniforms
-from perturbfm.data.synthetic import DEPTHS, PRESETS, WorldSettings, make_world, preset
+from perturbfm.data.synthetic import DEPTHS, make_world
+from perturbfm.data.world_settings import PRESETS, WorldSettings, preset
 from perturbfm.errors import BadValue
 
 # The identity of the frozen generator, computed once from it: a change means that every planted world changed.

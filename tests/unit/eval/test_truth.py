@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from perturbfm.errors import PredictionMismatch
+from perturbfm.errors import PredictionMismatch, TooFewControls
 from perturbfm.eval import moments as moments_module
 from perturbfm.eval.moments import GroupMoments, moments
 from perturbfm.eval.truth import TrainCentroids, Truth, dense, halve
@@ -311,6 +311,28 @@ def test_noise_needs_cells_on_both_sides(unit, controls):
     truth = Truth(small(unit=unit, controls=controls))
     assert not truth.has_cells
     assert not truth.noise_cg.any()
+
+
+@pytest.mark.parametrize(("side", "letter"), [("reference", "r"), ("input", "m")])
+def test_judged_rows_without_a_control_to_compare_with_are_refused(side, letter):
+    """Otherwise their whole expression would pass for an effect."""
+    o = small()
+    x, context, batch = f"{side}_{letter}g", f"{side}_context_{letter}", f"{side}_batch_{letter}"
+    keep = ~((getattr(o, context) == "u") & (getattr(o, batch) == "2"))
+    truth = Truth(replace(o, **{k: getattr(o, k)[keep] for k in (x, context, batch)}))
+    with pytest.raises(TooFewControls, match=f"Judged rows have no {side} controls"):
+        getattr(truth, side)
+
+
+def test_controls_of_batches_that_nothing_is_judged_in_are_not_needed():
+    o = small()
+    one = o.batch_n == "1"
+    keep = o.reference_batch_r == "1"
+    rows = {k: getattr(o, k)[one] for k in _ROWS}
+    controls = {k: getattr(o, k)[keep] for k in ("reference_rg", "reference_context_r", "reference_batch_r")}
+    np.testing.assert_array_equal(
+        Truth(replace(o, **rows, **controls)).delta_cg, Truth(replace(o, **rows)).delta_cg
+    )
 
 
 # --- moments ---------------------------------------------------------------------------------------

@@ -123,7 +123,10 @@ def test_without_control_cells_the_noise_is_that_of_the_rows_alone():
     table = rows.table()
     for c in range(len(table)):
         mine = (rows.intervention == int(table.intervention_c[c])) & (rows.context == int(table.context_c[c]))
-        scatter = sum(rows.delta[mine & (rows.batch == b)].astype(float).var(0) * (mine & (rows.batch == b)).sum() for b in range(3))
+        scatter = sum(
+            rows.delta[mine & (rows.batch == b)].astype(float).var(0) * (mine & (rows.batch == b)).sum()
+            for b in range(3)
+        )
         free = mine.sum() - len(np.unique(rows.batch[mine]))
         np.testing.assert_allclose(table.noise_cg[c], scatter / free / mine.sum(), rtol=1e-6)
 

@@ -11,7 +11,8 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from perturbfm.data.dataset import Declaration, PerturbDataset
+from perturbfm.data.dataset import PerturbDataset
+from perturbfm.data.declaration import Declaration
 from perturbfm.model.baseline.per_perturbation_mean import PerPerturbationMean
 from perturbfm.model.perturbfm.small_network import SmallNetwork
 from perturbfm.split import Split
@@ -80,7 +81,9 @@ class Watched:
 
     def __getitem__(self, rows):
         self.cuts += 1
-        assert not self.forbidden & set(np.arange(self.x.shape[0])[rows].tolist()), "expression of a hidden row was read"
+        assert not self.forbidden & set(np.arange(self.x.shape[0])[rows].tolist()), (
+            "expression of a hidden row was read"
+        )
         return self.x[rows]
 
 
@@ -88,7 +91,9 @@ def watch(dataset, forbidden=()):
     """Put a watched matrix in the place of the data's own."""
     a = dataset.adata
     watched = Watched(a.X, forbidden)
-    dataset.adata = SimpleNamespace(X=watched, obs=a.obs, var=a.var, var_names=a.var_names, n_obs=a.n_obs, n_vars=a.n_vars)
+    dataset.adata = SimpleNamespace(
+        X=watched, obs=a.obs, var=a.var, var_names=a.var_names, n_obs=a.n_obs, n_vars=a.n_vars
+    )
     return watched
 
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from perturbfm.errors import ContextWithoutControls
-from perturbfm.train.batches import IndexBatches, input_controls
+from perturbfm.train.batches import IndexBatches
 
 
-def by_hand(dataset, split, row, by_batch):
-    """Matched input-control mean, variance of single cells and number of cells of one row, by loops."""
+def by_hand(dataset, controls, row, by_batch):
+    """Matched control mean, variance of single cells and number of cells of one row, by loops."""
     obs, x = dataset.obs, dataset.adata.X.toarray().astype(float)
     context, batch = obs["context_id"].to_numpy(), obs["batch_id"].to_numpy()
-    mine = split.input_control_idx[context[split.input_control_idx] == context[row]]
+    mine = controls[context[controls] == context[row]]
     group = mine[batch[mine] == batch[row]] if by_batch else mine
     scatter = sum(((x[mine[batch[mine] == b]] - x[mine[batch[mine] == b]].mean(0)) ** 2).sum(0) for b in ("b0", "b1"))
     return x[group].mean(0), scatter / (len(mine) - 2), len(group)
@@ -22,17 +22,30 @@ def by_hand(dataset, split, row, by_batch):
 def test_a_batch_is_the_dense_rows_minus_their_input_controls(tiny, match):
     dataset = tiny.data(match=match)
     split = tiny.split(dataset)
-    rows = np.concatenate([split.train_idx[:5], split.val_idx[:5]])
-    batch = tiny.module(dataset, split).rows[rows]
+    batch = tiny.module(dataset, split).rows[split.train_idx]
     dense = dataset.adata.X.toarray()
-    for n, row in enumerate(rows):
-        mean, var, count = by_hand(dataset, split, row, match == "context_batch")
+    for n, row in enumerate(split.train_idx):
+        mean, var, count = by_hand(dataset, split.input_control_idx, row, match == "context_batch")
         np.testing.assert_allclose(batch.x_ng[n], mean, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(batch.x_var_ng[n], var, rtol=1e-4, atol=1e-6)
         assert float(batch.x_count_n[n]) == count
         np.testing.assert_allclose(batch.delta_ng[n], dense[row] - mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(batch.row_n, rows)
+    np.testing.assert_array_equal(batch.row_n, split.train_idx)
     assert batch.delta_ng.dtype == batch.x_ng.dtype == torch.float32
+
+
+@pytest.mark.parametrize("match", ["context", "context_batch"])
+def test_validation_shows_input_controls_and_judges_against_reference_controls(tiny, match):
+    dataset = tiny.data(match=match)
+    split = tiny.split(dataset)
+    (batch,) = tiny.module(dataset, split, batch_size=1000).val_dataloader()
+    dense = dataset.adata.X.toarray()
+    np.testing.assert_array_equal(batch.row_n, split.val_idx)
+    for n, row in enumerate(split.val_idx):
+        shown, _, _ = by_hand(dataset, split.input_control_idx, row, match == "context_batch")
+        truth, _, _ = by_hand(dataset, split.reference_control_idx, row, match == "context_batch")
+        np.testing.assert_allclose(batch.x_ng[n], shown, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(batch.delta_ng[n], dense[row] - truth, rtol=1e-4, atol=1e-6)
 
 
 def test_labels_of_a_batch_are_those_of_train_or_unknown(datamodule, dataset):
@@ -58,10 +71,9 @@ def test_train_batches_do_not_know_reference_controls_or_judged_rows(tiny, match
     second = tiny.data(tiny.changed_elsewhere(tiny.adata(), hidden), match=match)
     assert first.fingerprint != second.fingerprint
     modules = [tiny.module(d, tiny.split(d)) for d in (first, second)]
-    for loader in ("train_dataloader", "val_dataloader"):
-        for a, b in zip(*(getattr(m, loader)() for m in modules), strict=True):
-            for name, value in vars(a).items():
-                assert torch.equal(value, getattr(b, name)), name
+    for a, b in zip(*(m.train_dataloader() for m in modules), strict=True):
+        for name, value in vars(a).items():
+            assert torch.equal(value, getattr(b, name)), name
 
 
 def test_blind_batches_carry_no_response(datamodule):
@@ -171,20 +183,22 @@ def test_a_batch_is_cut_in_one_slice(tiny, match):
     assert watched.cuts == n_batches
 
 
-def test_rows_whose_group_has_no_input_control_are_refused(tiny):
+@pytest.mark.parametrize(("role", "context"), [("input", "A"), ("input", "D"), ("reference", "C")])
+def test_rows_whose_group_has_no_control_are_refused(tiny, role, context):
     """They would be given the controls of some other group without a word."""
     dataset = tiny.data()
     split = tiny.split(dataset)
-    obs = dataset.obs
-    gone = ((obs["context_id"] == "A") & (obs["batch_id"] == "b1")).to_numpy()
-    shown = split.input_control_idx
-    lacking = tiny.refreeze(split, input_control_idx=shown[~gone[shown]])
-    with pytest.raises(ContextWithoutControls, match="no input control"):
-        input_controls(dataset, lacking)
+    gone = ((dataset.obs["context_id"] == context) & (dataset.obs["batch_id"] == "b1")).to_numpy()
+    name = f"{role}_control_idx"
+    controls = getattr(split, name)
+    lacking = tiny.refreeze(split, **{name: controls[~gone[controls]]})
+    with pytest.raises(ContextWithoutControls, match=f"Rows have no {role} control to compare with: given"):
+        tiny.module(dataset, lacking)
 
 
-def test_a_split_without_input_controls_is_refused_where_controls_are_cells(tiny):
+@pytest.mark.parametrize("role", ["input", "reference"])
+def test_a_split_without_controls_is_refused_where_controls_are_cells(tiny, role):
     dataset = tiny.data()
-    without = tiny.refreeze(tiny.split(dataset), input_control_idx=np.empty(0, dtype=np.int64))
-    with pytest.raises(ContextWithoutControls, match="no input control"):
-        input_controls(dataset, without)
+    without = tiny.refreeze(tiny.split(dataset), **{f"{role}_control_idx": np.empty(0, dtype=np.int64)})
+    with pytest.raises(ContextWithoutControls, match=f"Rows have no {role} control"):
+        tiny.module(dataset, without)
