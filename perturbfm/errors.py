@@ -181,10 +181,6 @@ class ForbiddenTarget(ConfigError):
     """A `_target_` lies outside the allowed prefixes or cannot be found."""
 
 
-class MissingExtra(ConfigError):
-    """An optional package is needed for this choice."""
-
-
 class NoSplitNamed(ConfigError):
     """A run was started without the hash of a frozen split."""
 

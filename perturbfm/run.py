@@ -80,10 +80,6 @@ def run_experiment(overrides: Sequence[str] = ()) -> RunResult:
 
 def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
     """Data -> split -> model -> train -> calibrate -> eval, then artifacts."""
-    from perturbfm.eval.panel import panel_named
-    from perturbfm.record import RunFolder, assert_writable
-    from perturbfm.split import SplitStore
-
     if not cfg.split.hash:
         raise NoSplitNamed(
             "No split is named",
@@ -91,6 +87,10 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
             expected="the hash of a frozen split",
             fix="Make one with `perturbfm splits create`, then pass split=frozen split.hash=HASH.",
         )
+    from perturbfm.eval.panel import panel_named
+    from perturbfm.record import RunFolder, assert_writable
+    from perturbfm.split import SplitStore
+
     panel_named(cfg.eval.panel)
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
@@ -372,7 +372,6 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
     from perturbfm.files import write_json
     from perturbfm.predictions import read_prediction
     from perturbfm.split import SplitStore
-    from perturbfm.train.datamodule import PerturbDataModule
 
     try:
         cfg = OmegaConf.load(run_dir / "config.yaml")
@@ -401,6 +400,8 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
             )
     dataset = config.build(cfg.data)
     split.assert_fits(dataset.fingerprint, dataset.n_obs)
+    from perturbfm.train.datamodule import PerturbDataModule
+
     datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed)
     floors = {name: _floor(model, datamodule) for name, model in FLOORS.items()}
     verdict = judge_folds(cfg, dataset, split, datamodule, floors, predictions, calibration)

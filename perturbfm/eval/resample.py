@@ -225,7 +225,7 @@ def two_way_interval(stat: Statistic, draws: Iterable[Case], weight_bc: np.ndarr
     Source:
         Protocol section 3.4.
     """
-    return _percentiles(_ratio(*aggregate_draws(stat, draws, weight_bc)), level)
+    return percentiles(_ratio(*aggregate_draws(stat, draws, weight_bc)), level)
 
 
 def paired_two_way(
@@ -254,7 +254,7 @@ def paired_two_way(
     difference = [
         _paired(stat(first), stat(second), weight_c) for (first, second), weight_c in _matched(draws, weight_bc)
     ]
-    return _percentiles(np.array(difference), level)
+    return percentiles(np.array(difference), level)
 
 
 def sign_flip_p(difference_c: np.ndarray) -> float:
@@ -357,7 +357,8 @@ def _ratio(num_b: np.ndarray, den_b: np.ndarray) -> np.ndarray:
     return np.where(den_b > 0, num_b / np.where(den_b > 0, den_b, 1.0), np.nan)
 
 
-def _percentiles(value_b: np.ndarray, level: float) -> Interval:
+def percentiles(value_b: np.ndarray, level: float) -> Interval:
+    """Percentile interval of drawn values; NaN where fewer than two are finite."""
     if not 0.0 < level < 1.0:
         raise BadValue(
             "A level is not a probability", given=level, expected="a number between 0 and 1", fix="Write 0.95 for 95 %."

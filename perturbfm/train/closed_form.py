@@ -46,7 +46,9 @@ class ClosedForm(ResponseModule):
 
     def _solve(self) -> None:
         if self.statistics is not None:
-            self.model.solve(self.statistics.table())
+            device = self.device
+            self.model.cpu().solve(self.statistics.table())  # the table is on the CPU, wherever batches were
+            self.model.to(device)
             self.statistics = None
 
     def training_loss(self, batch: Batch) -> Tensor | None:

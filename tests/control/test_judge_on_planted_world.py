@@ -111,7 +111,6 @@ def test_models_stand_in_the_planted_order_through_our_rooms(seed):
         "no_change": r.value(EV, np.zeros_like(r.true_cg)),
         "shuffled": r.value(EV, np.roll(r.true_cg, 1, axis=0)),
     }
-    print(seed, {k: round(v, 3) for k, v in ev.items()})
     assert list(ev) == sorted(ev, key=ev.__getitem__, reverse=True), ev
     assert ev["no_change"] == 0.0
     assert 0.9 < ev["oracle"] < 1.1
@@ -121,7 +120,10 @@ def test_models_stand_in_the_planted_order_through_our_rooms(seed):
 def test_the_panels_truth_agrees_with_a_plain_mean_of_cells():
     r = rooms("precise", 0)
     w, kept = r.world, r.split.reference_control_idx
-    x, context, pert, batch = (w.x_ng.astype(float), *(w.obs[c].to_numpy() for c in ("context_id", "pert_id", "batch_id")))
+    x, context, pert, batch = (
+        w.x_ng.astype(float),
+        *(w.obs[c].to_numpy() for c in ("context_id", "pert_id", "batch_id")),
+    )
     for i in (0, 11, 23):
         mine = (context == r.context) & (pert == r.pert_c[i])
         control = 0.0
@@ -147,14 +149,13 @@ def test_the_oracle_with_the_least_variance_covers_nominally():
     for level in (0.5, 0.8, 0.9, 0.95):
         identifier = f"coverage[level={level:g},target=mean_delta,obs_noise=added,genes=detected10]"
         found = np.mean([rooms("precise", s).value(identifier, rooms("precise", s).true_cg) for s in range(3)])
-        print(level, round(found, 4))
         assert abs(found - level) < 0.03, level
 
 
 # --- the replicate ---------------------------------------------------------------------------------
 
 
-def replicate(r, halvings=10):
+def replicate(r, halvings=5):
     """EV of the replicate as the panel scores it, and 1 - (V_B + V_I) / S from the world's exact moments."""
     panel = Panel("ev", "0", False, (replace(METRIC[EV], skill=False),))
     zero = r.case(np.zeros_like(r.true_cg))
@@ -171,10 +172,10 @@ def replicate(r, halvings=10):
     return entry["value"], 1 - (v_b + v_i) / (r.true_cg**2).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_seeds"), [("gaussian", 8), ("default", 6)])
 def test_the_replicate_of_the_panel_scores_its_formula(name, n_seeds):
     found, formula = np.array([replicate(rooms(name, seed)) for seed in range(n_seeds)]).T
-    print(name, found.mean().round(3), formula.mean().round(3), (found - formula).round(3))
     assert apart(found, formula, 4)
     assert abs(found.mean() - formula.mean()) < 0.1
 
@@ -193,7 +194,6 @@ def test_wrong_labels_score_chance():
             correlation.append(r.value(PCC_PANEL, wrong))
             retrieval.append(r.value(RETRIEVAL_PANEL, wrong))
         assert r.value(RETRIEVAL_PANEL, r.true_cg) > 0.95
-    print("shuffled", np.mean(correlation), np.mean(retrieval))
     assert abs(np.mean(correlation)) < 0.08
     assert abs(np.mean(retrieval) - 7 / 15) < 0.05
 
@@ -204,7 +204,6 @@ def test_wrong_siblings_repel_where_families_are_shared():
     for seed in range(4):
         r = Rooms("precise", seed, n_doubles=0)
         values.append(r.value(RETRIEVAL_PANEL, np.roll(r.true_cg, 1, axis=0)))
-    print("families", values)
     assert 0.3 < np.mean(values) < 0.5
 
 
@@ -218,7 +217,6 @@ def test_two_real_halves_of_a_condition_are_no_unbiased_distance_apart():
         assert (energy_distance(case, statistic="V").value_c > 0).all()
     values = np.concatenate(values)
     se = values.std(ddof=1) / len(values) ** 0.5
-    print("edist", values.mean(), se)
     assert abs(values.mean()) < 3 * se
 
 
@@ -235,20 +233,20 @@ def null_p(name, n_seeds, **changes):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_nulls_differ_from_control_in_five_percent_of_cases():
     """In the Gaussian twin cells of a null and control cells are exchangeable: 8 worlds x 6 contexts x 3 nulls.
 
     Nulls of a context share their controls, so the binomial sd of 0.018 is a little too small.
     """
     p = null_p("gaussian", 8)
-    print("gaussian nulls", (p < 0.05).mean(), p.mean(), len(p))
     assert 0.005 < (p < 0.05).mean() < 0.11
     assert 0.4 < p.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_nulls_of_counts_are_called_no_more_often_than_that():
     """Depths are balanced among a null's cells but not among controls, so the test may only be more careful."""
     p = null_p("omega_0", 8)
-    print("count nulls", (p < 0.05).mean(), p.mean(), len(p))
     assert (p < 0.05).mean() < 0.11
     assert 0.4 < p.mean() < 0.65

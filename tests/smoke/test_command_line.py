@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +15,16 @@ import numpy as np
 import pytest
 
 from perturbfm import RunResult, run_experiment
+from perturbfm.config import compose_config
+from perturbfm.errors import RecomputedDifferently
 from perturbfm.predictions import read_prediction
+from perturbfm.run import first_difference, judge_again
 from perturbfm.split import SplitStore
 
 RUN, VERB = ["-m", "perturbfm.run"], ["-c", "import sys; from perturbfm.cli import main; sys.exit(main())"]
 ROOT = Path(__file__).parents[2]
 SHIPPED = SplitStore(ROOT / "splits")
-SYNTHETIC = "19d4ee0b16c7b29f3542604a4c74a03eb7a712bb0e9fb43e03d51cb618e54a2a"
+SYNTHETIC = compose_config().split.hash
 ARTIFACTS = {
     "config.yaml",
     "manifest.json",
@@ -107,7 +111,7 @@ def test_a_run_prints_its_result_and_where_the_report_lies(first):
     _, done = first
     assert f"Report: {done.folder / 'report.html'}" in done.out
     assert "NOT comparable" in done.out
-    assert "explained_variance" in done.out or "EV" in done.out
+    assert re.search(r"explained variance|ev\b|crps", done.out)
 
 
 def test_the_manifest_says_finished_and_how(first):
@@ -167,13 +171,19 @@ def test_the_report_needs_no_network(first):
     assert SYNTHETIC[:12] in page
 
 
-def test_scoring_again_gives_the_same_numbers_and_an_edit_is_noticed(first):
+def test_a_number_edited_in_a_result_is_noticed(first, tmp_path):
     house, done = first
-    before = (done.folder / "metrics.json").read_bytes()
-    again = house.type(*VERB, "eval", str(done.folder))
-    assert again.code == 0, again.err
-    assert "Identical to the stored metrics.json" in again.out
-    assert (done.folder / "metrics.json").read_bytes() == before
+    copy = shutil.copytree(done.folder, tmp_path / "copy")
+    metrics = read(copy, "metrics.json")
+    identifier, entry = next((i, e) for i, e in metrics["metrics"].items() if e["status"] == "ok")
+    entry["value"] += 0.01
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    again = house.type(*VERB, "eval", str(copy))
+    assert again.code == RecomputedDifferently.exit_code == 6
+    assert identifier in four_parts(again, "RecomputedDifferently")
+    assert read(copy, "metrics.json") == metrics
+    recomputed = read(copy, "metrics.recomputed.json")
+    assert not first_difference(recomputed, read(done.folder, "metrics.json"))
 
 
 # --- sweeps and seeds ----------------------------------------------------------------------------------
@@ -213,17 +223,17 @@ def test_a_new_user_goes_from_data_to_a_judged_baseline(house):
     assert frozen.code == 0, frozen.err
     digest = frozen.out.splitlines()[-1]
     assert re.fullmatch("[0-9a-f]{64}", digest)
-    assert SplitStore(house.splits).load(digest).params["holdout"] == ["C5"]
+    assert SplitStore(house.splits).load(digest).params["holdout"] == ("C5",)
     words = ["--split", digest[:12], "--baseline", "ridge", "--set", "eval=quick"]
     trained = house.type(*VERB, "train", "baseline", "--data", "world", *words)
     assert trained.code == 0, trained.err
     assert read(trained.folder, "manifest.json")["split_hash"] == digest
-    (trained.folder / "metrics.json").rename(house.cwd / "metrics.json")
+    before = (trained.folder / "metrics.json").read_bytes()
     judged = house.type(*VERB, "eval", str(trained.folder))
     assert judged.code == 0, judged.err
-    assert "metrics.json was missing and has been written" in judged.out
-    assert read(trained.folder, "metrics.json").keys() == read(house.cwd, "metrics.json").keys()
-    assert {p.name for p in house.cwd.iterdir()} == {"world", "metrics.json"}
+    assert "Identical to the stored metrics.json" in judged.out
+    assert (trained.folder / "metrics.json").read_bytes() == before
+    assert [p.name for p in house.cwd.iterdir()] == ["world"]
 
 
 def test_a_run_from_python_gives_a_table_numbers_and_a_prediction(tmp_path, monkeypatch):
@@ -238,6 +248,11 @@ def test_a_run_from_python_gives_a_table_numbers_and_a_prediction(tmp_path, monk
     assert result.report.is_file()
     assert result.config["seed"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["outputs"]
+    (result.folder / "metrics.json").unlink()
+    metrics, outcome = judge_again(result.folder)
+    assert outcome == "metrics.json was missing and has been written."
+    assert not first_difference(metrics, result.metrics)
+    assert not first_difference(read(result.folder, "metrics.json"), result.metrics)
 
 
 # --- refusals ------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ EFFECT = (
         worst=0.0,
         skill=True,
         interval=True,
+        centred=True,
     ),
     Metric(
         RETRIEVAL_PANEL,
@@ -52,6 +53,7 @@ EFFECT = (
         worst=0.5,
         skill=True,
         interval=True,
+        centred=True,
     ),
     Metric(
         "pcc_delta[ref=control_split,genes=all]",

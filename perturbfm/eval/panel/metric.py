@@ -25,6 +25,8 @@ class Metric:
         worst: What an undefined condition is charged in the strict aggregate; None where nothing sensible exists.
         skill: Whether skill between train mean and replicate is given.
         interval: Whether a two-way interval is given.
+        centred: Whether the panel is centred, so that the noise of shared controls cancels and conditions are
+            exchangeable: only then is a sign-flip test of conditions valid.
     """
 
     identifier: str
@@ -37,6 +39,7 @@ class Metric:
     worst: float | None = None
     skill: bool = False
     interval: bool = False
+    centred: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from perturbfm.types import Batch
 
 
 class NoChange(AbstractClosedForm):
-    """D = 0. Its variance is the mean squared true effect of train conditions, so it is a calibrated "I do not know"."""
+    """D = 0. Its variance is the mean squared true effect of train conditions: a calibrated "I do not know"."""
 
     def fit(self, table: ConditionTable) -> None:
         """Nothing to learn."""

@@ -122,7 +122,7 @@ def test_planted_effects_are_powered():
     assert verdict.verdict == "powered"
     assert verdict.p == pytest.approx(1 / 501)
     assert verdict.s_dc > 0
-    assert verdict.reason.startswith("12 conditions differ (p = 0.00498)")
+    assert verdict.reason.startswith("12 conditions differ (p = 0.002)")
 
 
 def test_nine_conditions_are_weak_however_strong():

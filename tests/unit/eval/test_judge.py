@@ -241,7 +241,7 @@ def test_the_train_mean_sets_nothing_apart_and_is_charged_the_worst(good):
 
 
 def test_the_oracle_explains_all_of_it_and_finds_every_perturbation(good):
-    p, found = good
+    _, found = good
     m = found.metrics["metrics"]
     # |D - T|^2 - V has mean zero; its sd over 12 x 24 genes is sqrt(2 * 288) V_g = 24 * 0.04, beside a signal of 72
     assert m[EV]["value"] == pytest.approx(1.0, abs=0.06)
@@ -312,7 +312,11 @@ def test_one_perturbation_in_a_context_is_neither_ranked_nor_centred():
     p = problem(contexts=("t", "u"), n_perturbations=1, size=1.0)
     found = judged(p, p.oracle()).metrics
     check_invariants(found)
-    for identifier in (PCC_PANEL, RETRIEVAL_PANEL, "retrieval[space=delta,query=prediction,dist=cosine,norm=n-1,ties=mid]"):
+    for identifier in (
+        PCC_PANEL,
+        RETRIEVAL_PANEL,
+        "retrieval[space=delta,query=prediction,dist=cosine,norm=n-1,ties=mid]",
+    ):
         assert found["metrics"][identifier]["status"] == NOT_APPLICABLE, identifier
         assert found["metrics"][identifier]["strict"] is None
     for identifier, entry in found["floors"]["random_other"].items():
@@ -343,7 +347,18 @@ def test_a_weak_gate_gives_values_but_no_skill_and_no_interval():
     assert found["metrics"][EV]["status"] == OK
     assert {e["value"] for e in found["skill"].values()} == {None}
     assert {e["reason"] for e in found["skill"].values()} == {"not powered: u"}
-    assert found["intervals"] == {"rule": "values_only", "level": None, "reason": "not powered: u", "metrics": {}}
+    assert found["intervals"]["rule"] == "sign_flip"
+    assert found["intervals"]["reason"].startswith("5 to 9 conditions: no interval")
+    assert set(found["intervals"]["metrics"]) == {PCC_PANEL, RETRIEVAL_PANEL}
+
+
+def test_a_weak_panel_of_ten_or_more_has_values_only():
+    p = problem()
+    truth, train = Truth(p.observed), TrainCentroids(np.zeros(G), np.zeros(G))
+    case = truth.case(*truth.predicted(p.oracle()), train, np.full(len(truth.n_c), "weak", dtype=object))
+    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
+    found = intervals(FULL, truth, {"model": case, "train_mean": case}, {}, gate, EFFORT)
+    assert found == {"rule": "values_only", "level": None, "reason": "not powered: u", "metrics": {}}
 
 
 def test_no_signal_leaves_effect_metrics_undefined_and_errors_as_they_are():
@@ -403,20 +418,18 @@ def test_a_powered_panel_of_ten_has_two_way_intervals_around_its_values(good):
         assert e["n_draws"] == 30
 
 
-def test_five_to_nine_powered_conditions_get_an_exact_sign_flip_p():
-    """All 9 differences have one sign, so p = 2 / 2^9 by counting; the gate never calls 9 powered, hence by hand."""
+def test_five_to_nine_conditions_get_an_exact_sign_flip_p_of_what_is_panel_centred():
+    """The oracle is right on all 9 and the train mean ranks nothing (0 and 0.5), so p = 2 / 2^9 by counting."""
     p = problem(n_perturbations=9)
     truth, train = Truth(p.observed), TrainCentroids(np.zeros(G), np.zeros(G))
-    verdict = np.full(9, "powered", dtype=object)
+    verdict = np.full(9, "weak", dtype=object)
     predictions = {"model": p.oracle(), "train_mean": p.constant(2.0)}
     cases = {n: truth.case(*truth.predicted(q), train, verdict) for n, q in predictions.items()}
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="powered")}
+    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
     found = intervals(FULL, truth, cases, {}, gate, EFFORT)
-    assert (found["rule"], found["level"], found["reason"]) == ("sign_flip", None, "")
-    assert found["metrics"][EV] == {"sign_flip_p": 2**-8, "reason": "", "against": "train_mean"}
-    assert found["metrics"][CRPS]["sign_flip_p"] == 2**-8
-    # the train mean has no panel-centred value, so nothing is left to flip
-    assert found["metrics"][PCC_PANEL] == {"sign_flip_p": None, "reason": "0 conditions on which both have a value"}
+    assert (found["rule"], found["level"]) == ("sign_flip", None)
+    want = {"sign_flip_p": 2**-8, "reason": "", "against": "train_mean"}
+    assert found["metrics"] == {PCC_PANEL: want, RETRIEVAL_PANEL: want}
 
 
 def test_fewer_than_five_conditions_get_values_only():

@@ -87,18 +87,18 @@ def matched(o, side, context, intervention):
 
 def prediction(o, **changes):
     n = len(o.idx_n)
-    values = dict(
-        mean_qg=np.arange(3.0)[:, None] + np.arange(G) / 10,
-        var_qg=1.0 + np.arange(3.0)[:, None] + np.zeros(G),
-        query_n=np.arange(n) % 3,
-        idx_n=o.idx_n,
-        genes_g=o.genes_g,
-        scale=o.scale,
-        fold=o.fold,
-        model="m",
-        split_hash="h",
-        fingerprint="f",
-    )
+    values = {
+        "mean_qg": np.arange(3.0)[:, None] + np.arange(G) / 10,
+        "var_qg": 1.0 + np.arange(3.0)[:, None] + np.zeros(G),
+        "query_n": np.arange(n) % 3,
+        "idx_n": o.idx_n,
+        "genes_g": o.genes_g,
+        "scale": o.scale,
+        "fold": o.fold,
+        "model": "m",
+        "split_hash": "h",
+        "fingerprint": "f",
+    }
     return Prediction(**(values | changes))
 
 
@@ -245,7 +245,7 @@ def test_halves_alternate_the_odd_row_over_batches():
     n = len(batch)
     word = lambda w: np.full(n, w, dtype=object)  # noqa: E731
     o = replace(
-        small(), idx_n=np.arange(n), x_ng=numbers(n, 0), intervention_n=word("A"), context_n=word("u"), batch_n=batch
+        baked_in(), idx_n=np.arange(n), x_ng=numbers(n, 0), intervention_n=word("A"), context_n=word("u"), batch_n=batch
     )
     a, b = halve(Truth(o), 0)
     assert np.bincount(a.group_n, minlength=5).tolist() == [2, 1, 2, 1, 2]
@@ -330,9 +330,7 @@ def test_controls_of_batches_that_nothing_is_judged_in_are_not_needed():
     keep = o.reference_batch_r == "1"
     rows = {k: getattr(o, k)[one] for k in _ROWS}
     controls = {k: getattr(o, k)[keep] for k in ("reference_rg", "reference_context_r", "reference_batch_r")}
-    np.testing.assert_array_equal(
-        Truth(replace(o, **rows, **controls)).delta_cg, Truth(replace(o, **rows)).delta_cg
-    )
+    np.testing.assert_array_equal(Truth(replace(o, **rows, **controls)).delta_cg, Truth(replace(o, **rows)).delta_cg)
 
 
 # --- moments ---------------------------------------------------------------------------------------

@@ -124,13 +124,13 @@ def network(dims, seed=0, lr=0.01, model=SmallNetwork):
     return Gradient("network", make, partial(torch.optim.AdamW, lr=lr), dims)
 
 
-def run(module, datamodule, folder=None, epochs=3, patience=50, record=None):
+def run(module, datamodule, folder=None, epochs=3, patience=50, record=None, accelerator="cpu"):
     """Through the Trainer; the predictions, and the names of what happened."""
     found, events = {}, []
     fit_and_test(
         module,
         datamodule,
-        TrainerSettings(max_epochs=epochs, patience=patience),
+        TrainerSettings(max_epochs=epochs, patience=patience, accelerator=accelerator),
         found.update,
         record or (lambda event, **_: events.append(event)),
         folder,

@@ -67,6 +67,18 @@ def test_a_closed_form_does_not_depend_on_batches_or_on_their_order(tiny, datase
     np.testing.assert_allclose(runs[0].var_qg, runs[1].var_qg, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("model", CLOSED_FORMS)
+def test_a_closed_form_gives_the_same_answer_on_a_gpu(tiny, dataset, split, model):
+    runs = []
+    for accelerator in ("cpu", "gpu"):
+        module = tiny.module(dataset, split)
+        found = tiny.run(tiny.baseline(module.encoder.dims, model), module, accelerator=accelerator)
+        runs.append(found.predictions["test"])
+    np.testing.assert_allclose(runs[0].mean_qg, runs[1].mean_qg, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(runs[0].var_qg, runs[1].var_qg, rtol=1e-5, atol=1e-7)
+
+
 def test_a_known_intervention_gets_the_mean_of_its_train_contexts(tiny, dataset, split, datamodule):
     """Every number from cells to prediction, by loops: deltas against input controls of the same batch."""
     predicted = tiny.run(tiny.baseline(datamodule.encoder.dims), datamodule).predictions["test"]
