@@ -192,6 +192,10 @@ class OutputNotWritable(ResourceError):
     """A folder that results must go into cannot be written."""
 
 
+class AcceleratorAbsent(ResourceError):
+    """A run asks for a device that this machine does not have."""
+
+
 # --- training --------------------------------------------------------------------------------------
 
 

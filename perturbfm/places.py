@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from perturbfm.errors import BadValue
+
 _PACKAGE = Path(__file__).parent
 
 
@@ -18,8 +20,17 @@ def conf_dir() -> Path:
 
 
 def user_conf_dir() -> Path | None:
-    """A `conf/` of the user's, searched after the shipped one: PERTURBFM_CONF, or `./conf`."""
-    folder = Path(os.environ.get("PERTURBFM_CONF", "conf")).absolute()
+    """A `conf/` of the user's, searched after the shipped one: PERTURBFM_CONF, or `./conf`.
+
+    Raises:
+        BadValue: PERTURBFM_CONF names no folder.
+    """
+    named = os.environ.get("PERTURBFM_CONF")
+    folder = Path(named or "conf").absolute()
+    if named and not folder.is_dir():
+        raise BadValue(
+            "PERTURBFM_CONF names no folder", given=folder, expected="a conf folder", fix="Create it, or unset it."
+        )
     return folder if folder.is_dir() and folder.resolve() != conf_dir().resolve() else None
 
 

@@ -87,11 +87,9 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
             expected="the hash of a frozen split",
             fix="Make one with `perturbfm splits create`, then pass split=frozen split.hash=HASH.",
         )
-    from perturbfm.eval.panel import panel_named
     from perturbfm.record import RunFolder, assert_writable
     from perturbfm.split import SplitStore
 
-    panel_named(cfg.eval.panel)
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
     dataset = config.build(cfg.data)
@@ -191,9 +189,9 @@ class Judge:
         """Judge the blind predictions of the calibration and test folds."""
         from perturbfm.predictions import write_prediction
 
-        verdict = judge_folds(self.cfg, self.dataset, self.split, self.datamodule, self.floors, predictions)
-        openings = self.folder.open_test(str(self.split.frozen_hash), verdict.prediction.model)
+        openings = self.folder.open_test(str(self.split.frozen_hash), predictions["test"].model)
         self.folder.note(test_openings=openings)
+        verdict = judge_folds(self.cfg, self.dataset, self.split, self.datamodule, self.floors, predictions)
         factor = verdict.calibration["factor"]
         for fold, p in (("test", verdict.prediction), ("calib", verdict.calib)):
             write_prediction(self.folder.path / PREDICTION_FILES[fold], p, factor)

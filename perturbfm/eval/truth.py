@@ -76,8 +76,19 @@ class Truth:
         n_ck = n_r.reshape(n_c, n_k)
         self.weight_ck = n_ck / np.maximum(n_ck.sum(1, keepdims=True), 1.0)
         self.mean_cg = np.einsum("ck,ckg->cg", self.weight_ck, mean_rg.reshape(n_c, n_k, -1))
-        free_c = np.maximum(self.n_c - (n_ck > 0).sum(1), 1)
-        self.own_noise_cg = scatter_rg.reshape(n_c, n_k, -1).sum(1) / (free_c * np.maximum(self.n_c, 1))[:, None]
+        self.own_noise_cg = self._own_noise(scatter_rg.reshape(n_c, n_k, -1).sum(1), self.n_c - (n_ck > 0).sum(1))
+
+    def _own_noise(self, scatter_cg: np.ndarray, free_c: np.ndarray) -> np.ndarray:
+        """Sampling variance of the mean of a condition's rows, from their spread within batches.
+
+        A condition without two rows in one batch knows nothing of its spread and takes that of its context; zero
+        noise would make a single row a perfect measurement.
+        """
+        lone = free_c < 1
+        same_cc = (self.context_c[:, None] == self.context_c[None, :]) & ~lone[None, :]
+        shared = (same_cc @ scatter_cg) / np.maximum(same_cc @ free_c, 1)[:, None]
+        own = scatter_cg / np.maximum(free_c, 1)[:, None]
+        return np.where(lone[:, None], shared, own) / np.maximum(self.n_c, 1)[:, None]
 
     @property
     def x_ng(self) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from perturbfm.model.baseline.statistics import ConditionStatistics
 from perturbfm.model.response import AbstractClosedForm
 from perturbfm.train.response_module import ResponseModule
@@ -50,10 +48,6 @@ class ClosedForm(ResponseModule):
             self.model.cpu().solve(self.statistics.table())  # the table is on the CPU, wherever batches were
             self.model.to(device)
             self.statistics = None
-
-    def training_loss(self, batch: Batch) -> Tensor | None:
-        """A closed form has no loss."""
-        return None
 
     def configure_optimizers(self) -> None:
         """No optimiser: nothing is fitted by gradient."""

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
+from perturbfm.errors import AcceleratorAbsent
 from perturbfm.train.datamodule import PerturbDataModule
 from perturbfm.train.gradient import Gradient
 from perturbfm.train.guards import PanelOnTestEnd, guards
@@ -59,6 +60,7 @@ def fit_and_test(
         record: Takes events of the run.
         folder: Where logs and checkpoints go; None keeps nothing (floors).
     """
+    _check_accelerator(settings.accelerator)
     trainer = _trainer(module, settings, judge, record, folder)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -69,6 +71,18 @@ def fit_and_test(
         trainer.fit(module, datamodule=datamodule)
         _finish(trainer, module, datamodule, folder)
         trainer.test(module, datamodule=datamodule, verbose=False)
+
+
+def _check_accelerator(accelerator: str) -> None:
+    there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
+    there |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(accelerator, True):
+        raise AcceleratorAbsent(
+            "There is no such accelerator",
+            given=f"trainer.accelerator={accelerator}",
+            expected="one that torch finds on this machine",
+            fix="Set trainer.accelerator=cpu, or install the build of torch for your device.",
+        )
 
 
 def _finish(trainer: pl.Trainer, module: ResponseModule, datamodule: PerturbDataModule, folder: Path | None) -> None:
@@ -95,7 +109,7 @@ def _trainer(
     keeps = folder is not None and module.learns_by_gradient
     if keeps and folder is not None:
         callbacks.append(EarlyStopping("val_mse", patience=settings.patience, mode="min"))
-        callbacks.append(ModelCheckpoint(folder / "checkpoints", "best", monitor="val_mse", mode="min", save_last=True))
+        callbacks.append(ModelCheckpoint(folder / "checkpoints", "best", monitor="val_mse", mode="min"))
     if settings.progress:
         callbacks.append(RichProgressBar())
     return pl.Trainer(

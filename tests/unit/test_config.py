@@ -321,3 +321,9 @@ def test_composing_leaves_the_current_folder_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config.compose_config(["model=ridge"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_conf_folder_that_is_not_there_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("PERTURBFM_CONF", str(tmp_path / "none"))
+    with pytest.raises(BadValue, match="PERTURBFM_CONF names no folder"):
+        config.compose_config([])

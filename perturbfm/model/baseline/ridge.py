@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from perturbfm.errors import BadValue
 from perturbfm.model.baseline.statistics import ConditionTable
 from perturbfm.model.response import AbstractClosedForm
 from perturbfm.types import Batch, Dims
@@ -36,6 +37,10 @@ class Ridge(AbstractClosedForm):
 
     def __init__(self, dims: Dims, penalty: float = 1.0) -> None:
         super().__init__(dims)
+        if penalty < 0:
+            raise BadValue(
+                "A ridge penalty is negative", given=penalty, expected="0 or more", fix="Set model.model.penalty."
+            )
         self.penalty = penalty
         k, g = dims.n_contexts, dims.n_genes
         for name, shape in (

@@ -153,14 +153,20 @@ class ConditionStatistics:
         weight = rows_ck / n_c.unsqueeze(1)
         x, x_var, x_count = (torch.stack([c[i] for c in self.controls]) for i in range(3))
         within = (self.square_rg - self.sum_rg**2 / self.n_r.unsqueeze(1)).clamp_min(0.0)
-        free = (n_c - member.sum(1)).clamp_min(1.0)
+        free = n_c - member.sum(1)
+        scatter = member @ within
+        spread = torch.where(
+            (free > 0).unsqueeze(1),
+            scatter / free.clamp_min(1.0).unsqueeze(1),
+            scatter.sum(0) / free.sum().clamp_min(1.0),
+        )  # a condition without two rows in one batch takes the spread of all conditions
         control = weight**2 @ torch.where(
             x_count.unsqueeze(1) > 0, x_var / x_count.clamp_min(1.0).unsqueeze(1), torch.zeros(()).double()
         )
         first_row = torch.tensor([int(torch.nonzero(of_r == i)[0]) for i in range(len(condition))])
         return ConditionTable(
             delta_cg=(member @ self.sum_rg) / n_c.unsqueeze(1),
-            noise_cg=(member @ within) / (free * n_c).unsqueeze(1) + control,
+            noise_cg=spread / n_c.unsqueeze(1) + control,
             x_cg=weight @ x,
             x_var_cg=weight @ x_var,
             x_count_c=(rows_ck > 0).double() @ x_count,

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from perturbfm.errors import BadValue
 from perturbfm.model.response import AbstractNetwork
 from perturbfm.types import Batch, Dims
 
@@ -25,6 +26,13 @@ class SmallNetwork(AbstractNetwork):
 
     def __init__(self, dims: Dims, hidden: int = 64, latent: int = 16, use_control: bool = True) -> None:
         super().__init__(dims)
+        if min(hidden, latent) < 1:
+            raise BadValue(
+                "A width of the network is not positive",
+                given=f"hidden={hidden}, latent={latent}",
+                expected="1 or more",
+                fix="Set model.model.hidden and model.model.latent.",
+            )
         self.use_control = use_control
         self.control = nn.Linear(dims.n_genes, latent)
         self.part_pd = nn.Parameter(torch.randn(dims.n_parts, latent) * 0.1)

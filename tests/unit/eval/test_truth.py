@@ -419,3 +419,27 @@ def test_shifted_controls_are_the_matched_input_cells_each_once_plus_the_predict
     np.testing.assert_array_equal(cells, controls_of(o, "input", "v", "1") + mean[2])
     assert len(case.cells(0)[1]) == 10  # u, both batches
     assert case.train_delta_g.tolist() == [1.0] * G
+
+
+def test_a_condition_of_one_row_takes_the_spread_of_its_context():
+    """Rows 0 and 2 spread by variance 2 around their mean; a lone row knows no spread, and zero would be a lie."""
+    observed = Observed(
+        idx_n=np.arange(3),
+        x_ng=np.array([[0.0], [2.0], [5.0]]),
+        intervention_n=np.array(["a@drug", "a@drug", "b@drug"], dtype=object),
+        context_n=np.array(["k"] * 3, dtype=object),
+        batch_n=np.array(["one"] * 3, dtype=object),
+        input_mg=np.array([[0.0], [1.0]]),
+        input_context_m=np.array(["k", "k"], dtype=object),
+        input_batch_m=np.array(["one", "one"], dtype=object),
+        reference_rg=np.array([[0.0], [0.0]]),
+        reference_context_r=np.array(["k", "k"], dtype=object),
+        reference_batch_r=np.array(["one", "one"], dtype=object),
+        genes_g=("g",),
+        scale="log1p",
+        unit="cells",
+        controls="cells",
+        match_batch=False,
+        fold="test",
+    )
+    np.testing.assert_allclose(Truth(observed).noise_cg[:, 0], [2.0 / 2, 2.0 / 1])

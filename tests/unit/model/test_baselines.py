@@ -6,6 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from perturbfm.errors import BadValue
 from perturbfm.model.baseline.global_mean import GlobalMean
 from perturbfm.model.baseline.no_change import NoChange
 from perturbfm.model.baseline.per_perturbation_context_mean import PerPerturbationContextMean
@@ -388,3 +389,8 @@ def test_everything_a_solved_model_knows_is_in_its_state(kind):
     batch = ask([0, -1], [1, -1], x=np.random.default_rng(4).normal(size=(2, G)))
     torch.testing.assert_close(copy(batch).mean_ng, model(batch).mean_ng, rtol=0, atol=0)
     torch.testing.assert_close(copy(batch).var_ng, model(batch).var_ng, rtol=0, atol=0)
+
+
+def test_negative_penalty_is_refused():
+    with pytest.raises(BadValue, match="A ridge penalty is negative: given -1"):
+        Ridge(Dims(3, 2, 2, 2, 1), penalty=-1)

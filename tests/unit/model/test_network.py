@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from perturbfm.errors import BadValue
 from perturbfm.model.baseline.statistics import ConditionTable
 from perturbfm.model.perturbfm.small_network import SmallNetwork
 from perturbfm.types import VARIANCE_FLOOR, Batch, Dims
@@ -108,3 +109,8 @@ def test_the_excess_is_learned_from_residuals_of_conditions():
 def test_parameters_follow_the_seed():
     assert torch.equal(a_network(1).part_pd, a_network(1).part_pd)
     assert not torch.equal(a_network(1).part_pd, a_network(2).part_pd)
+
+
+def test_width_of_nothing_is_refused():
+    with pytest.raises(BadValue, match="A width of the network is not positive: given hidden=0, latent=16"):
+        SmallNetwork(Dims(3, 2, 2, 2, 1), hidden=0)

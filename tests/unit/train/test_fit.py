@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
+from perturbfm.errors import AcceleratorAbsent
 from perturbfm.model.baseline.global_mean import GlobalMean
 from perturbfm.model.baseline.no_change import NoChange
 from perturbfm.model.baseline.per_perturbation_context_mean import PerPerturbationContextMean
 from perturbfm.model.baseline.per_perturbation_mean import PerPerturbationMean
 from perturbfm.model.baseline.ridge import Ridge
 from perturbfm.train.closed_form import ClosedForm
-from perturbfm.train.fit import seed_all
+from perturbfm.train.fit import TrainerSettings, fit_and_test, seed_all
 
 CLOSED_FORMS = (NoChange, GlobalMean, PerPerturbationMean, PerPerturbationContextMean, Ridge)
 
@@ -220,3 +221,9 @@ def test_a_run_without_a_folder_writes_nothing(tiny, datamodule, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     tiny.run(tiny.network(datamodule.encoder.dims), datamodule, epochs=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_absent_accelerator_is_refused_before_fitting():
+    with pytest.raises(AcceleratorAbsent, match="There is no such accelerator: given trainer.accelerator=cuda"):
+        fit_and_test(None, None, TrainerSettings(accelerator="cuda"), print, print, None)
