@@ -12,14 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perturbfm.run import RunResult, run_experiment
+    from perturbfm.judging import RunResult
+    from perturbfm.run import run_experiment
 
 __version__ = "0.1.0"
 __all__ = ["RunResult", "run_experiment"]
+_HOME = {"RunResult": "perturbfm.judging", "run_experiment": "perturbfm.run"}
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use."""
-    if name in __all__:
-        return getattr(import_module("perturbfm.run"), name)
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,6 +16,9 @@ from perturbfm.errors import UnreadableFile
 from perturbfm.files import write_npz
 from perturbfm.types import Prediction
 
+PREDICTION_FILES = {"test": "predictions.npz", "calib": "predictions_calib.npz"}
+"""File of each blind fold in a run's folder."""
+
 
 def write_prediction(path: Path, prediction: Prediction, variance_factor: float) -> None:
     """Write a prediction, expanded to one row per judged row."""

@@ -99,7 +99,7 @@ def _planted_ev() -> tuple[float, float]:
     from perturbfm.data.world_settings import preset
     from perturbfm.eval.metric.explained import explained_variance
     from perturbfm.eval.truth import Truth
-    from perturbfm.run import observe
+    from perturbfm.judging import observe
     from perturbfm.split import context_ood
 
     world = make_world(preset("default"))

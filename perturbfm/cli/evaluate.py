@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from perturbfm.cli.splits import store
+from perturbfm.errors import ArtifactEdited, RecomputedDifferently, UnreadableFile
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from perturbfm.judging import Verdict
+    from perturbfm.split import Split
+    from perturbfm.types import Prediction
+
+SAME_TO = 1e-6
+"""Relative difference up to which a recomputed number is the same: variances are stored as float32."""
 
 
 def add(verbs: Any) -> None:
@@ -22,8 +37,116 @@ def add(verbs: Any) -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     """Judge again, print, and say whether the numbers are those reported."""
     from perturbfm.cli.show import print_result
-    from perturbfm.run import judge_again
 
     metrics, outcome = judge_again(arguments.run_dir)
     print_result(metrics, arguments.run_dir)
     print(outcome)
+
+
+def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
+    """Score a run's stored predictions again, by the same code path.
+
+    Args:
+        run_dir: Folder of a run.
+
+    Returns:
+        The metrics, and a sentence on how they compare with those stored.
+
+    Raises:
+        UnreadableFile: The folder is not that of a finished run.
+        ArtifactEdited: Predictions and split do not carry the same hashes.
+        RecomputedDifferently: The stored numbers are others; the new ones are written beside them.
+    """
+    cfg, manifest, calibration = _records(run_dir)
+    split = store().load(manifest["split_hash"])
+    predictions = _predictions(run_dir, split)
+    from perturbfm.files import write_json
+
+    verdict = _scored(cfg, split, predictions, calibration)
+    stored = run_dir / "metrics.json"
+    if not stored.is_file():
+        verdict.write(run_dir, manifest)
+        return verdict.judged.metrics, "metrics.json was missing and has been written."
+    different = first_difference(json.loads(stored.read_text()), verdict.judged.metrics)
+    if different:
+        write_json(run_dir / "metrics.recomputed.json", verdict.judged.metrics)
+        raise RecomputedDifferently(
+            "Scoring again gives other numbers than metrics.json",
+            given=different,
+            expected=f"the stored value, to {SAME_TO:g} relative",
+            fix=f"Compare {run_dir / 'metrics.recomputed.json'}; versions and commit of the run stand in its manifest.",
+        )
+    return verdict.judged.metrics, f"Identical to the stored metrics.json (to {SAME_TO:g})."
+
+
+def _records(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
+    """Configuration, manifest and calibration of a run."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        cfg = OmegaConf.load(run_dir / "config.yaml")
+        manifest, calibration = (
+            json.loads((run_dir / name).read_text()) for name in ("manifest.json", "calibration.json")
+        )
+    except (OSError, ValueError, OmegaConfBaseException) as e:
+        raise _no_run(run_dir, str(e)) from e
+    if not isinstance(cfg, DictConfig):
+        raise _no_run(run_dir, "config.yaml holds no mapping")
+    return cfg, manifest, calibration
+
+
+def _no_run(run_dir: Path, found: str) -> UnreadableFile:
+    return UnreadableFile(
+        "This is not the folder of a finished run",
+        given=f"{run_dir}: {found}",
+        expected="config.yaml, manifest.json, calibration.json and predictions.npz",
+        fix="Name a folder under outputs/.",
+    )
+
+
+def _predictions(run_dir: Path, split: Split) -> dict[str, Prediction]:
+    """The stored predictions, which must carry the hashes of the split."""
+    from perturbfm.predictions import PREDICTION_FILES, read_prediction
+
+    predictions = {f: read_prediction(run_dir / n)[0] for f, n in PREDICTION_FILES.items()}
+    for fold, p in predictions.items():
+        if (p.split_hash, p.fingerprint, p.fold) != (split.frozen_hash, split.fingerprint, fold):
+            raise ArtifactEdited(
+                f"The {fold} predictions belong to another split or other data",
+                given=f"split {p.split_hash[:12]}, data {p.fingerprint[:12]}",
+                expected=f"split {split.short}, data {split.fingerprint[:12]}",
+                fix="Restore the run's own files.",
+            )
+    return predictions
+
+
+def _scored(cfg: DictConfig, split: Split, predictions: dict[str, Prediction], calibration: dict[str, Any]) -> Verdict:
+    """The verdict on predictions that have had their calibration already."""
+    from perturbfm import config
+
+    dataset = config.build(cfg.data)
+    split.assert_fits(dataset.fingerprint, dataset.n_obs)
+    from perturbfm.judging import judge_folds
+    from perturbfm.run import FLOORS, floor_predictions
+    from perturbfm.train.datamodule import PerturbDataModule
+
+    datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed)
+    floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
+    return judge_folds(cfg, dataset, split, datamodule, floors, predictions, calibration)
+
+
+def first_difference(a: Any, b: Any, where: str = "") -> str:
+    """Path and values of the first difference of two JSON values; empty when they agree."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        missing = sorted(a.keys() ^ b.keys())
+        if missing:
+            return f"{where}/{missing[0]} is on one side only"
+        return next((d for k in sorted(a) if (d := first_difference(a[k], b[k], f"{where}/{k}"))), "")
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return next(
+            (d for i, (x, y) in enumerate(zip(a, b, strict=True)) if (d := first_difference(x, y, f"{where}/{i}"))), ""
+        )
+    numbers = isinstance(a, int | float) and isinstance(b, int | float)
+    same = math.isclose(a, b, rel_tol=SAME_TO, abs_tol=1e-12) if numbers else a == b
+    return "" if same else f"{where}: {a} stored, {b} now"

@@ -24,7 +24,7 @@ from perturbfm.eval.panel.full import EV, PCC_PANEL, RETRIEVAL_PANEL
 from perturbfm.eval.replicate import halves_of
 from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, with_cells
 from perturbfm.eval.verdict import open_gate
-from perturbfm.run import observe
+from perturbfm.judging import observe
 from perturbfm.split import context_ood
 from perturbfm.train.datamodule import PerturbDataModule
 from perturbfm.train.fit import TrainerSettings, fit_and_test

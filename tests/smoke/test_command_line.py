@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from perturbfm import RunResult, run_experiment
+from perturbfm.cli.evaluate import first_difference, judge_again
 from perturbfm.config import compose_config
 from perturbfm.errors import RecomputedDifferently
 from perturbfm.predictions import read_prediction
-from perturbfm.run import first_difference, judge_again
 from perturbfm.split import SplitStore
 
 RUN, VERB = ["-m", "perturbfm.run"], ["-c", "import sys; from perturbfm.cli import main; sys.exit(main())"]
