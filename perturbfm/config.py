@@ -276,6 +276,13 @@ def check(cfg: DictConfig) -> None:
             expected=f"one of {', '.join(ACCELERATORS)}",
             fix=f"Did you mean {nearest(cfg.trainer.accelerator, ACCELERATORS)}?",
         )
+    if cfg.eval.panel not in PANEL_NAMES:
+        raise UnknownChoice(
+            f"Unknown panel {cfg.eval.panel!r}",
+            given=cfg.eval.panel,
+            expected=f"one of {', '.join(PANEL_NAMES)}",
+            fix=f"Did you mean {nearest(cfg.eval.panel, PANEL_NAMES)}?",
+        )
     for group in ("data", "model"):
         if not isinstance(cfg[group], DictConfig):
             raise BadValue(f"{group} is no mapping", given=cfg[group], expected="a _target_", fix="Name a choice.")

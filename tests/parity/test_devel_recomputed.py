@@ -285,6 +285,7 @@ def test_share_of_observation_noise_is_pooled(run, devel):
 def test_the_devel_panel_is_called_weak_or_silent_and_not_ranked(run):
     """Protocol 1.1 and 4: nine conditions, of which TGFBR2 alone differs, carry neither skill nor interval."""
     assert run.metrics["gate"][HELD_OUT]["verdict"] in ("weak", "no_signal")
-    assert run.metrics["intervals"]["rule"] == "values_only"
+    assert run.metrics["intervals"]["rule"] == "sign_flip"  # nine conditions: p of panel-centred metrics, no interval
+    assert not any("low" in e for e in run.metrics["intervals"]["metrics"].values())
     assert all(e["value"] is None for e in run.metrics["skill"].values())
     assert all((e["n_scored"] > 0) == (e["status"] == "ok") for e in run.metrics["metrics"].values())
