@@ -1,5 +1,5 @@
 # The whole developer interface. `make run` and `make test` make the environment if there is none.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2>/dev/null)) python3.11)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 

@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from perturbfm import data
     from perturbfm.judging import RunResult
     from perturbfm.run import run_experiment
 
 __version__ = "0.1.0"
-__all__ = ["RunResult", "run_experiment"]
+__all__ = ["RunResult", "data", "run_experiment"]
 _HOME = {"RunResult": "perturbfm.judging", "run_experiment": "perturbfm.run"}
 
 
@@ -24,4 +25,6 @@ def __getattr__(name: str) -> Any:
     """Import on first use."""
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
+    if name == "data":
+        return import_module("perturbfm.data")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -142,7 +142,10 @@ def compose_group(group: str, choice: Sequence[str], values: Mapping[str, Any]) 
 
 
 def data_overrides(name_or_path: str) -> list[str]:
-    """The overrides that mean "this data set": a name, an h5ad, or an artifact folder."""
+    """The overrides that mean "this data set": a name, an h5ad, or an artifact folder.
+
+    A folder that merely has the name of a data set is no artifact; a word with a separator is always a path.
+    """
     path = Path(name_or_path)
     if name_or_path.endswith(".h5ad"):
         if not path.is_file():
@@ -154,7 +157,7 @@ def data_overrides(name_or_path: str) -> list[str]:
             f"data.path={_quoted(str(path.absolute()))}",
             f"data.name={_quoted(_slug(path.stem))}",
         ]
-    if path.is_dir():
+    if path.is_dir() and (path.name != name_or_path or (path / "meta.json").is_file()):
         return ["data=artifact", f"data.path={_quoted(str(path.absolute()))}"]
     return [f"data={name_or_path}"]
 

@@ -214,6 +214,10 @@ class IncompletePanel(EvaluationError):
     """A panel lacks a metric, a floor, a status or a reason."""
 
 
+class CellUsedTwice(EvaluationError):
+    """Cells were drawn with replacement where each may count once."""
+
+
 class PredictionMismatch(EvaluationError):
     """A prediction does not belong to the truth it is judged against."""
 
@@ -255,6 +259,10 @@ class FoldMalformed(IntegrityError):
 
 class FoldsOverlap(IntegrityError):
     """A row is in more than one fold or role."""
+
+
+class SplitLeaks(IntegrityError):
+    """A split's folds or controls are not what the labels of its data allow."""
 
 
 class GenesOutOfOrder(IntegrityError):

@@ -19,6 +19,7 @@ from perturbfm.eval.separation import Separation
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.files import write_gzip, write_json, write_text
 from perturbfm.predictions import PREDICTION_FILES, write_prediction
+from perturbfm.record import JUDGED_FROM
 from perturbfm.train.centroids import train_centroids
 from perturbfm.types import Observed, Prediction
 
@@ -85,7 +86,9 @@ class Judge:
         factor = verdict.calibration["factor"]
         for fold, p in (("test", verdict.prediction), ("calib", verdict.calib)):
             write_prediction(self.folder.path / PREDICTION_FILES[fold], p, factor)
-        verdict.write(self.folder.path, self.folder.facts)
+        write_json(self.folder.path / "calibration.json", verdict.calibration)
+        self.folder.seal(JUDGED_FROM)
+        self.folder.seal(verdict.write(self.folder.path, self.folder.facts))
         self.folder.event("judged", panel=verdict.judged.metrics["panel"]["name"])
         self.result = RunResult(
             config.plain(self.cfg),
@@ -106,13 +109,13 @@ class Verdict:
     judged: Judged
     split_card: dict[str, Any]
 
-    def write(self, path: Path, manifest: dict[str, Any]) -> None:
-        """Write `calibration.json`, `per_condition.csv.gz`, `report.html` and last `metrics.json`."""
-        write_json(path / "calibration.json", self.calibration)
+    def write(self, path: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
+        """Write `per_condition.csv.gz`, `report.html` and last `metrics.json`; returns these names."""
         write_gzip(path / "per_condition.csv.gz", self.judged.per_condition.to_csv(index=False))
         page = render(self.judged.metrics, self.judged.per_condition, self.calibration, manifest, self.split_card)
         write_text(path / "report.html", page)
         write_json(path / "metrics.json", self.judged.metrics)
+        return "per_condition.csv.gz", "report.html", "metrics.json"
 
 
 def judge_folds(
@@ -146,7 +149,7 @@ def judge_folds(
         {n: scales[n].apply(p["test"]) for n, p in floors.items()},
         TrainCentroids(*train_centroids(datamodule)),
         Separation(calib, model["calib"]),
-        Effort(e.bootstrap_draws, e.permutations, e.halvings, cfg.seed),
+        Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split)),
     )
     judged.metrics["run"] = {
         "split_hash": split.frozen_hash,
@@ -158,6 +161,7 @@ def judge_folds(
         "seed": cfg.seed,
         "fold": "test",
         "scale": dataset.declared.scale,
+        "match": dataset.declared.match,
     }
     record |= {"split_hash": split.frozen_hash, "floors": {n: scales[n].factor for n in floors}}
     record["learned_in"] = sorted(set(calib.context_c.tolist()))
@@ -170,6 +174,11 @@ def judge_folds(
         "ood_axes": list(split.ood_axes),
     }
     return Verdict(model["test"], model["calib"], record, judged, card)
+
+
+def truth_seed(split: Split) -> int:
+    """Seed of gate, replicate and intervals: they are facts of a split, so no seed of a model may move them."""
+    return int(str(split.frozen_hash)[:8], 16)
 
 
 def _model_calibrated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,6 +34,9 @@ PACKAGES = (
     "anndata",
     "scanpy",
 )
+JUDGED_FROM = ("config.yaml", "calibration.json", "predictions.npz", "predictions_calib.npz")
+"""What the numbers of a run can be computed from again; sealed as soon as it is written."""
+
 OPENINGS = "test_openings.jsonl"
 LOGGER = logging.getLogger("perturbfm")
 
@@ -86,6 +91,10 @@ class RunFolder:
         self.facts.update(facts)
         self._write()
 
+    def seal(self, names: Iterable[str]) -> None:
+        """Put the SHA-256 of files of this folder into the manifest, so that a later edit is seen."""
+        self.note(files={**self.facts.get("files", {}), **{n: digest(self.path / n) for n in names}})
+
     def open_test(self, split_hash: str, model: str) -> int:
         """Record that this run opens the test fold of a split; returns how often that happened on this machine."""
         path = self.outputs / OPENINGS
@@ -104,7 +113,7 @@ class RunFolder:
             status=status,
             error=error,
             wall_seconds=round(time.monotonic() - self.started, 3),
-            peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            peak_memory_mb=round(_peak_memory_mb(), 1),
             finished_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self.event(status, error=error)
@@ -114,6 +123,18 @@ class RunFolder:
     def _write(self) -> None:
         write_json(self.path / "manifest.json", self.facts)
         write_text(self.path / "split_hash.txt", self.facts["split_hash"] + "\n")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _peak_memory_mb() -> float:
+    """Most memory this process ever held; the system counts in KiB, macOS in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def assert_writable(folder: Path) -> None:

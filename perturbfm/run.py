@@ -55,12 +55,13 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
             fix="Make one with `perturbfm splits create`, then pass split=frozen split.hash=HASH.",
         )
     from perturbfm.record import RunFolder, assert_writable
-    from perturbfm.split import SplitStore
+    from perturbfm.split import SplitStore, audit
 
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
     dataset = config.build(cfg.data)
     split.assert_fits(dataset.fingerprint, dataset.n_obs)
+    audit(split, dataset.labels())
     facts = {
         "seed": cfg.seed,
         "ablation": cfg.ablation.name,
@@ -159,12 +160,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not any(a.startswith("hydra.searchpath") for a in arguments):
         arguments += config.search_path()
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *ordered(arguments)]
     return guarded(_hydra_main, [a for a in arguments if not a.startswith("-")])
 
 
+def ordered(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `-m` first: Hydra's parser takes no flag between overrides."""
+    flags = ("-m", "--multirun")
+    return [*(a for a in arguments if a in flags), *(a for a in arguments if a not in flags)]
+
+
 def guarded(call: Any, overrides: Sequence[str]) -> int:
-    """Call something and turn what it raises into a message and an exit code."""
+    """Call something and turn what it raises into a message and an exit code.
+
+    When nobody reads the output any more (`| head`), the rest is dropped without a word.
+    """
+    try:
+        code = _code_of(call, overrides)
+        print(end="", flush=True)
+    except BrokenPipeError:
+        _speak_to_nobody()
+        return 1
+    return code
+
+
+def _code_of(call: Any, overrides: Sequence[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -180,11 +200,21 @@ def guarded(call: Any, overrides: Sequence[str]) -> int:
     except MemoryError as e:
         print(f"ResourceError: out of memory: {e}. Use fewer genes or smaller batches.", file=sys.stderr)
         return 4
+    except BrokenPipeError:
+        raise
     except Exception:  # noqa: BLE001 - the last border: whatever is not typed is ours to mend, and is shown whole
         traceback.print_exc()
         print("InternalError: an error that has no name here. Please report it with the lines above.", file=sys.stderr)
         return 9
     return 0
+
+
+def _speak_to_nobody() -> None:
+    """Send what is still in the buffers to the null device, so that Python's own farewell does not fail on it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            os.dup2(nowhere, stream.fileno())
 
 
 def _say(error: PerturbFMError) -> int:

@@ -46,6 +46,7 @@ class Labels:
         unit: `cells`, or `pseudobulk` where a row is a condition.
         controls: `cells`, or `baked_in` where values are already differences.
         delimiter: What joins the parts of a combination, or None.
+        match: Within what a row finds its control: `context`, or `context_batch` (drawn controls too).
     """
 
     cell_n: np.ndarray
@@ -59,6 +60,7 @@ class Labels:
     unit: str = "cells"
     controls: str = "cells"
     delimiter: str | None = None
+    match: str = "context"
 
     def __post_init__(self) -> None:
         sizes = {len(getattr(self, f)) for f in ("cell_n", "pert_n", "context_n", "batch_n", "mode_n", "is_control_n")}

@@ -26,7 +26,8 @@ class Scale:
         n_entries: Conditions x genes it was learned from.
         mean_z2_before: Mean squared standardised residual before, observation noise added; 1 when calibrated.
         mean_z2_after: The same after.
-        obs_share: Share of the predictive variance that is observation noise; above 0.5 little can be learned.
+        obs_share: Share of the predictive variance that is observation noise; above 0.5 little can be learned. None
+            where the noise of the truth is unknown.
         at_bound: The likelihood has its maximum at the edge of what is sought.
         note: What a reader should know.
     """
@@ -37,7 +38,7 @@ class Scale:
     n_entries: int
     mean_z2_before: float
     mean_z2_after: float
-    obs_share: float
+    obs_share: float | None
     at_bound: bool
     note: str
 
@@ -89,7 +90,7 @@ def learn_scale(
     limit = float(np.log(BOUND))
     found = minimize_scalar(loss, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-6})
     factor = float(np.exp(found.x))
-    share = float(noise.sum() / (factor * variance + noise).sum())
+    share = float(noise.sum() / (factor * variance + noise).sum()) if noise.any() else None
     at_bound = bool(abs(found.x) > limit - 0.01)
     return Scale(
         factor=factor,
@@ -104,9 +105,11 @@ def learn_scale(
     )
 
 
-def _note(share: float, at_bound: bool) -> str:
+def _note(share: float | None, at_bound: bool) -> str:
     notes = []
-    if share > 0.5:
+    if share is None:
+        notes.append("the noise of the truth is unknown, so the scale holds it too")
+    elif share > 0.5:
         notes.append("observation noise decides the residuals of the calibration fold: the scale is uninformative")
     if at_bound:
         notes.append("the scale is at the edge of its range")

@@ -53,21 +53,21 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
         The metrics, and a sentence on how they compare with those stored.
 
     Raises:
-        UnreadableFile: The folder is not that of a finished run.
-        ArtifactEdited: Predictions and split do not carry the same hashes.
+        UnreadableFile: The folder is not that of a judged run, or its metrics.json cannot be read.
+        ArtifactEdited: A file is not what the run wrote, or predictions and split do not carry the same hashes.
         RecomputedDifferently: The stored numbers are others; the new ones are written beside them.
     """
     cfg, manifest, calibration = _records(run_dir)
+    reported = _reported(run_dir / "metrics.json")
     split = store().load(manifest["split_hash"])
     predictions = _predictions(run_dir, split)
     from perturbfm.files import write_json
 
     verdict = _scored(cfg, split, predictions, calibration)
-    stored = run_dir / "metrics.json"
-    if not stored.is_file():
+    if reported is None:
         verdict.write(run_dir, manifest)
         return verdict.judged.metrics, "metrics.json was missing and has been written."
-    different = first_difference(json.loads(stored.read_text()), verdict.judged.metrics)
+    different = first_difference(reported, verdict.judged.metrics)
     if different:
         write_json(run_dir / "metrics.recomputed.json", verdict.judged.metrics)
         raise RecomputedDifferently(
@@ -80,15 +80,15 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
 
 
 def _records(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
-    """Configuration, manifest and calibration of a run."""
+    """Configuration, manifest and calibration of a run, all of them as the run wrote them."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
+        manifest = json.loads((run_dir / "manifest.json").read_text())
+        _assert_untouched(run_dir, manifest)
         cfg = OmegaConf.load(run_dir / "config.yaml")
-        manifest, calibration = (
-            json.loads((run_dir / name).read_text()) for name in ("manifest.json", "calibration.json")
-        )
+        calibration = json.loads((run_dir / "calibration.json").read_text())
     except (OSError, ValueError, OmegaConfBaseException) as e:
         raise _no_run(run_dir, str(e)) from e
     if not isinstance(cfg, DictConfig):
@@ -96,11 +96,45 @@ def _records(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]
     return cfg, manifest, calibration
 
 
+def _assert_untouched(run_dir: Path, manifest: Any) -> None:
+    """Refuse files that numbers are computed from, when their bytes are not those the run noted."""
+    from perturbfm.record import JUDGED_FROM, digest
+
+    facts = manifest if isinstance(manifest, dict) else {}
+    files, named = facts.get("files"), isinstance(facts.get("split_hash"), str)
+    if not (named and isinstance(files, dict) and files.keys() >= set(JUDGED_FROM)):
+        raise _no_run(run_dir, "manifest.json lacks the hashes of a judged run")
+    for name in JUDGED_FROM:
+        found = digest(run_dir / name)
+        if found != files[name]:
+            raise ArtifactEdited(
+                f"{name} is not what the run wrote",
+                given=f"{run_dir / name} with SHA-256 {found[:12]}",
+                expected=f"{str(files[name])[:12]}, as in manifest.json",
+                fix="Restore the run's own file, or run the model again.",
+            )
+
+
+def _reported(path: Path) -> Any:
+    """The metrics that the run reported; None when there is no file of them."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as e:
+        raise UnreadableFile(
+            "The stored metrics cannot be read",
+            given=f"{path}: {e}",
+            expected="JSON, as the run wrote it",
+            fix="Restore the file, or remove it: `perturbfm eval` then writes it again.",
+        ) from e
+
+
 def _no_run(run_dir: Path, found: str) -> UnreadableFile:
     return UnreadableFile(
-        "This is not the folder of a finished run",
+        "This is not the folder of a judged run",
         given=f"{run_dir}: {found}",
-        expected="config.yaml, manifest.json, calibration.json and predictions.npz",
+        expected="config.yaml, manifest.json, calibration.json and predictions, with their hashes in the manifest",
         fix="Name a folder under outputs/.",
     )
 

@@ -11,29 +11,36 @@ def print_result(metrics: dict[str, Any], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 140)
+    # names come from data and metrics hold brackets: nothing here is markup
+    console = Console(width=None if Console().is_terminal else 140, markup=False, emoji=False, highlight=False)
     run = metrics["run"]
     for context, gate in metrics["gate"].items():
-        console.print(f"{context}: {gate['verdict']} ({gate['reason']})", highlight=False)
+        console.print(f"{context}: {gate['verdict']} ({gate['reason']})")
     floors = list(metrics["floors"])
     table = Table(title=f"{run['model']} on {run['data']}, split {run['split_hash'][:12]}")
     for column in ("metric", "model", "95 %", *floors):
         table.add_column(column, justify="left" if column == "metric" else "right", overflow="fold")
-    for identifier, entry in metrics["metrics"].items():
-        if entry["lead"]:
-            values = [_cell(metrics["floors"][f][identifier]) for f in floors]
-            table.add_row(
-                identifier.split("[")[0] + _mark(identifier), _cell(entry), _interval(metrics, identifier), *values
-            )
+    for identifier in _headline(metrics["metrics"]):
+        values = [_cell(entries[identifier]) for entries in (metrics["metrics"], *metrics["floors"].values())]
+        table.add_row(_short(identifier), values[0], _interval(metrics, identifier), *values[1:])
     console.print(table)
     if not metrics["panel"]["comparable"]:
-        console.print(f"Panel {metrics['panel']['name']}: NOT comparable with runs of the full panel.", highlight=False)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"Panel {metrics['panel']['name']}: NOT comparable with runs of the full panel.")
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
 
 
-def _mark(identifier: str) -> str:
-    inside = identifier.partition("[")[2].rstrip("]")
-    return f" [{inside.split(',')[0]}]" if inside else ""
+def _headline(entries: dict[str, Any]) -> list[str]:
+    """The leading metrics; the share of observation noise follows coverage, which says little without it."""
+    lead = [i for i, e in entries.items() if e["lead"]]
+    share = [i for i in entries if i.startswith("pfm.obs_share") and i not in lead]
+    place = max((n for n, i in enumerate(lead, 1) if i.startswith("coverage")), default=len(lead))
+    return [*lead[:place], *share, *lead[place:]]
+
+
+def _short(identifier: str) -> str:
+    """A metric's name and the first of its choices."""
+    name, _, inside = identifier.partition("[")
+    return f"{name} [{inside.rstrip(']').split(',')[0]}]" if inside else name
 
 
 def _cell(entry: dict[str, Any]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from perturbfm.cli.options import add_data, load_data
 
 if TYPE_CHECKING:
-    from perturbfm.split import SplitStore
+    from perturbfm.split import Split, SplitStore
+    from perturbfm.types import Labels
 
 SPECS = ("context_ood", "leave_one_context_out")
 
@@ -47,8 +49,8 @@ def store() -> SplitStore:
 
 def create_splits(arguments: argparse.Namespace) -> None:
     """Freeze a split, or one per context, and print the hash."""
-    from perturbfm.errors import MissingValue
-    from perturbfm.split import context_ood, leave_one_context_out
+    from perturbfm.errors import BadValue, MissingValue
+    from perturbfm.split import context_ood
 
     if arguments.spec == "context_ood" and not arguments.holdout_context:
         raise MissingValue(
@@ -56,6 +58,13 @@ def create_splits(arguments: argparse.Namespace) -> None:
             given="no --holdout-context",
             expected="at least one context",
             fix="Add --holdout-context NAME; `perturbfm data info` lists the contexts.",
+        )
+    if arguments.spec == "leave_one_context_out" and arguments.holdout_context:
+        raise BadValue(
+            "Contexts are held out in turn, and one is named",
+            given=f"--holdout-context {', '.join(arguments.holdout_context)} with --spec leave_one_context_out",
+            expected="no --holdout-context",
+            fix="Remove it, or use --spec context_ood.",
         )
     labels = load_data(arguments).labels()
     options: dict[str, Any] = {
@@ -68,13 +77,31 @@ def create_splits(arguments: argparse.Namespace) -> None:
     if arguments.spec == "context_ood":
         made = [context_ood(labels, arguments.holdout_context, **options)]
     else:
-        made = list(leave_one_context_out(labels, on_refusal="skip", **options))
+        made = each_context(labels, options)
     for split in made:
         frozen = split.freeze()
         path = store().save(frozen)
         counts = " ".join(f"{k}={v}" for k, v in frozen.summary().items())
         print(f"{path}  held out {', '.join(frozen.params['holdout'])}  {counts}")
         print(frozen.frozen_hash)
+
+
+def each_context(labels: Labels, options: dict[str, Any]) -> list[Split]:
+    """A split per context that can be held out; each refusal goes to stderr, and is raised where all are refused."""
+    from perturbfm.errors import NoSharedPerturbation, TooFewConditions, TooFewControls
+    from perturbfm.split import context_ood
+
+    made: list[Split] = []
+    refusals: list[NoSharedPerturbation | TooFewConditions | TooFewControls] = []
+    for context in sorted({str(context) for context in labels.context_n}):
+        try:
+            made.append(context_ood(labels, [context], **options))
+        except (NoSharedPerturbation, TooFewConditions, TooFewControls) as refusal:
+            print(f"Not held out: {context}. {type(refusal).__name__}: {refusal}", file=sys.stderr)
+            refusals.append(refusal)
+    if not made:
+        raise refusals[0]
+    return made
 
 
 def show_split(arguments: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ LABELS = ("pert_id", "context_id", "batch_id", "mode")
 
 
 def check_options(declared: Declaration) -> None:
-    """Refuse declared options outside their vocabulary."""
+    """Refuse declared options outside their vocabulary or range."""
     for key, allowed in (("scale", SCALES), ("unit", UNITS), ("controls", CONTROLS), ("match", MATCHES)):
         value = getattr(declared, key)
         if value not in allowed:
@@ -44,6 +44,13 @@ def check_options(declared: Declaration) -> None:
                 expected=" | ".join(allowed),
                 fix=f"Set data.{key} to one of them.",
             )
+    if declared.match_seed < 0:
+        raise BadValue(
+            "data.match_seed is negative",
+            given=declared.match_seed,
+            expected="a whole number from 0",
+            fix="Set data.match_seed to one.",
+        )
 
 
 def check_names(cells: pd.Index, genes: pd.Index) -> None:

@@ -152,6 +152,7 @@ class PerturbDataset:
             unit=self.declared.unit,
             controls=self.declared.controls,
             delimiter=self.declared.delimiter,
+            match="context" if self.declared.match == "context" else "context_batch",
         )
 
     def dense(self, rows: np.ndarray | slice) -> np.ndarray:

@@ -14,14 +14,17 @@ from anndata import AnnData
 from anndata._io.specs.registry import IORegistryError
 from scipy import sparse
 
-from perturbfm.data.check import check_columns, check_labels, check_matrix, check_names
+from perturbfm.data.check import LABELS, check_columns, check_labels, check_matrix, check_names
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.preprocess import normalise_log1p
-from perturbfm.errors import BadValue, ControlLabelAbsent, MissingColumn, MissingValue, UnreadableFile
+from perturbfm.errors import BadValue, ControlLabelAbsent, MissingColumn, MissingLabel, MissingValue, UnreadableFile
 
 _BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, IORegistryError)
 """What anndata raises for: no HDF5 or cut short, parts absent, parts that disagree, foreign HDF5, a newer format."""
+
+_TAKEN = (*LABELS, "is_control", "size_factor")
+"""Columns that are made here; a covariate of that name would overwrite one."""
 
 
 def load_h5ad(
@@ -55,12 +58,14 @@ def load_h5ad(
         pert_column: Column of perturbation labels.
         context_column: Column of contexts (cell line, cell type, donor).
         batch_column: Column of batches; null means one batch.
-        control_labels: Perturbation labels that mean "not perturbed"; they are all read as `control`.
-        delimiter: What joins the parts of a combination; null when there are none.
+        control_labels: Perturbation labels that mean "not perturbed"; they are all read as `control`. Labels are
+            compared as text, so 0 is the label "0".
+        delimiter: What joins the parts of a combination; null when there are none. Parts are sorted and spaces around
+            them dropped: `B+A` and `A + B` are read as `A+B`.
         mode: Kind of intervention of the whole file, or
         mode_column: the column that tells it per row, with
         mode_values: its values translated to activation, knockdown, knockout, drug, ligand or other.
-        covariates: Further columns to keep.
+        covariates: Further columns to keep, under names of their own.
         layer: Layer to read instead of `X`.
         size_column: Library size to normalise counts by; null means the row's own sum.
         target_sum: What normalised counts sum to. Obligatory for counts, refused for anything else.
@@ -75,6 +80,7 @@ def load_h5ad(
         MissingColumn, MissingLabel, ControlLabelAbsent, ...: What `perturbfm.data.check` refuses.
     """
     _check_target(scale, target_sum)
+    _check_covariates(covariates)
     raw = read_file(Path(path))
     check_names(raw.obs_names, raw.var_names)
     wanted = [pert_column, context_column, batch_column, mode_column, size_column, *covariates]
@@ -83,7 +89,8 @@ def load_h5ad(
     check_matrix(x_ng, scale)
     declared = Declaration(name, scale, unit, controls, delimiter, match, match_seed, source=source)
     obs = pd.DataFrame(index=raw.obs_names.astype(str))
-    obs["pert_id"] = _controls_renamed(raw.obs[pert_column], control_labels)
+    pert = _controls_renamed(raw.obs[pert_column], [str(label) for label in control_labels])
+    obs["pert_id"] = _parts_sorted(pert, delimiter) if delimiter else pert
     obs["context_id"] = _text(raw.obs[context_column])
     obs["batch_id"] = _text(raw.obs[batch_column]) if batch_column else "all"
     obs["is_control"] = (obs["pert_id"] == "control").to_numpy()
@@ -136,6 +143,17 @@ def _check_target(scale: str, target_sum: float | None) -> None:
         )
 
 
+def _check_covariates(covariates: Sequence[str]) -> None:
+    taken = [column for column in covariates if column in _TAKEN]
+    if taken:
+        raise BadValue(
+            "A covariate would overwrite a label",
+            given=f"data.covariates with {', '.join(taken)}",
+            expected=f"names other than {', '.join(_TAKEN)}",
+            fix="Remove it from data.covariates, or rename the column in the file.",
+        )
+
+
 def _text(column: pd.Series) -> np.ndarray:
     """Labels as strings; missing ones stay missing."""
     return np.array([None if pd.isna(v) else str(v) for v in column.tolist()], dtype=object)
@@ -173,6 +191,20 @@ def _controls_renamed(column: pd.Series, control_labels: Sequence[str]) -> np.nd
             fix="Add it to data.control_labels, or rename it in the file.",
         )
     return np.array(["control" if p in control_labels else p for p in pert], dtype=object)
+
+
+def _parts_sorted(pert: np.ndarray, delimiter: str) -> np.ndarray:
+    """Labels with the parts of combinations in one order, so that a combination has one name."""
+    table = {p: sorted(part.strip() for part in p.split(delimiter)) for p in pert if p is not None and delimiter in p}
+    broken = sorted(label for label, parts in table.items() if "" in parts)
+    if broken:
+        raise MissingLabel(
+            "A combination has an empty part",
+            given=f"{', '.join(map(repr, broken[:8]))} with delimiter {delimiter!r}",
+            expected="a label on each side of every delimiter",
+            fix="Correct the labels in the file, or set data.delimiter to what joins parts in it.",
+        )
+    return np.array([delimiter.join(table[p]) if p in table else p for p in pert], dtype=object)
 
 
 def _modes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from perturbfm import config
@@ -36,8 +35,3 @@ def register(name: str, target: str | Callable[..., PerturbDataset]) -> None:
         target: A function that returns a `PerturbDataset`, or its dotted path.
     """
     config.add_choice("data", name, target)
-
-
-def is_path(name_or_path: str) -> bool:
-    """Whether a word on the command line is a file or folder and not a name."""
-    return name_or_path.endswith(".h5ad") or Path(name_or_path).is_dir()

@@ -15,15 +15,25 @@ NO_ENERGY = "the truth holds no positive signal energy"
 
 
 def audible(metric: Metric, stats: PerCondition, case: Case) -> PerCondition:
-    """The statistics; those of an effect metric are undefined in contexts whose truth holds no measurable effect."""
-    if not metric.effect or not (silent_c := case.powered_c == NO_SIGNAL).any():
+    """The statistics, undefined where truth alone forbids a number.
+
+    An effect metric is undefined in a context whose truth holds no measurable effect; a ratio is undefined in a context
+    whose signal energy, its denominator, is not clear of zero.
+    """
+    reason_c = np.full(case.n_conditions, "", dtype=object)
+    if metric.ratio and case.faint_c is not None:
+        reason_c = case.faint_c.copy()
+    if metric.effect:
+        silent_c = case.powered_c == NO_SIGNAL
+        reason_c[silent_c] = [NO_EFFECT.format(k) for k in case.context_c[silent_c]]
+    mute_c = reason_c != ""
+    if not mute_c.any():
         return stats
-    reason_c = np.array([NO_EFFECT.format(k) for k in case.context_c], dtype=object)
     return PerCondition(
-        np.where(silent_c, np.nan, stats.num_c),
-        np.where(silent_c, np.nan, stats.den_c),
-        np.where(silent_c, UNDEFINED, stats.status_c).astype(object),
-        np.where(silent_c, reason_c, stats.reason_c).astype(object),
+        np.where(mute_c, np.nan, stats.num_c),
+        np.where(mute_c, np.nan, stats.den_c),
+        np.where(mute_c, UNDEFINED, stats.status_c).astype(object),
+        np.where(mute_c, reason_c, stats.reason_c).astype(object),
     )
 
 

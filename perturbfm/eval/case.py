@@ -90,6 +90,8 @@ class Case:
             no cells. For a model that predicts means, predicted cells are the condition's input-control cells, each
             once, plus the predicted delta.
         powered_c: Gate verdict of each condition's context: `powered`, `weak`, `no_signal` or `unknown`.
+        faint_c: Where a ratio has no safe denominator: why the signal energy of the condition's context is not clear of
+            zero, empty elsewhere; None when that was not asked.
     """
 
     context_c: np.ndarray
@@ -109,6 +111,7 @@ class Case:
     train_delta_g: np.ndarray | None
     cells: Callable[[int], tuple[np.ndarray, np.ndarray]] | None
     powered_c: np.ndarray
+    faint_c: np.ndarray | None = None
 
     @property
     def n_conditions(self) -> int:

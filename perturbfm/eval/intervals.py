@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from perturbfm.eval.aggregate import NO_EFFECT, audible, mean_of, pooled
-from perturbfm.eval.case import Case, PerCondition
+from perturbfm.eval.case import Case
 from perturbfm.eval.effort import Effort, number
 from perturbfm.eval.gate import NO_SIGNAL, POWERED, WEAK, GateVerdict
+from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.panel import Metric, Panel
 from perturbfm.eval.redraw import redrawn_cases
 from perturbfm.eval.replicate import BASE_FLOOR
 from perturbfm.eval.resample import (
     BOOTSTRAP,
     SIGN_FLIP,
-    aggregate_draws,
     interval_rule,
     percentiles,
     sign_flip_p,
@@ -26,37 +26,40 @@ from perturbfm.eval.resample import (
 from perturbfm.eval.truth import Truth
 
 DENOMINATOR_SE = 2.0
+FEW_DRAWS = 200
+FAINT = "the signal energy {:.3g} is not more than {:g} standard errors ({:.3g}) above zero"
 FLIP_REASON = "5 to 9 conditions: no interval; sign-flip p of panel-centred metrics, in which control noise cancels"
 
 
-def refusals(panel: Panel, truth: Truth, case: Case, gate: Mapping[str, GateVerdict], effort: Effort) -> dict[str, str]:
-    """For each metric that truth alone makes undefined, why."""
+def refusals(panel: Panel, truth: Truth, gate: Mapping[str, GateVerdict]) -> dict[str, str]:
+    """For each metric that truth alone makes undefined in every context, why."""
     silent = [k for k, v in gate.items() if v.verdict == NO_SIGNAL]
-    found = {}
     if len(silent) == len(gate):
-        found = {m.identifier: NO_EFFECT.format(", ".join(silent)) for m in panel.metrics if m.effect}
-    for metric in panel.metrics:
-        if metric.ratio and metric.identifier not in found and truth.has_cells:
-            why = _denominator_near_zero(metric, truth, case, effort)
-            if why:
-                found[metric.identifier] = why
+        return {m.identifier: NO_EFFECT.format(", ".join(silent)) for m in panel.metrics if m.effect}
+    if set(silent) | truth.faint.keys() == gate.keys():
+        return {m.identifier: next(iter(truth.faint.values())) for m in panel.metrics if m.ratio}
+    return {}
+
+
+def faint_contexts(truth: Truth, effort: Effort) -> dict[str, str]:
+    """Contexts whose signal energy |T|^2 - V is not clear of zero by two standard errors, two-way, and why.
+
+    The energy is the denominator of EV in that context; where it could as well be zero, a ratio is a random number.
+    """
+    if not truth.has_cells:
+        return {}
+    nothing = np.zeros_like(truth.mean_cg)
+    case = truth.case(nothing, np.ones_like(nothing), None, np.full(len(nothing), POWERED, dtype=object))
+    few = replace(effort, bootstrap_draws=min(FEW_DRAWS, effort.bootstrap_draws))
+    draws, weight_bc = redrawn_cases(truth, [case], few)
+    energy_bc = np.array([explained_variance(d[0]).den_c for d in draws]) * weight_bc
+    measured_c, found = explained_variance(case).den_c, {}
+    for context in sorted(set(truth.context_c.tolist())):
+        mine = truth.context_c == context
+        energy, se = float(measured_c[mine].sum()), float(np.std(energy_bc[:, mine].sum(1), ddof=1))
+        if not energy > DENOMINATOR_SE * se:
+            found[context] = FAINT.format(energy, DENOMINATOR_SE, se)
     return found
-
-
-def _denominator_near_zero(metric: Metric, truth: Truth, case: Case, effort: Effort) -> str:
-    """Whether a ratio's denominator is not clear of zero by two standard errors, two-way."""
-
-    def heard(c: Case) -> PerCondition:
-        return audible(metric, metric.function(c), c)
-
-    stats = heard(case)
-    total = float(stats.den_c[stats.ok_c].sum())
-    draws, weight_bc = redrawn_cases(truth, [case], replace(effort, bootstrap_draws=min(200, effort.bootstrap_draws)))
-    _, den_b = aggregate_draws(heard, (d[0] for d in draws), weight_bc)
-    se = float(np.std(den_b, ddof=1))
-    if total > DENOMINATOR_SE * se:
-        return ""
-    return f"the signal energy {total:.3g} is not more than {DENOMINATOR_SE:g} standard errors ({se:.3g}) above zero"
 
 
 def intervals(
@@ -92,24 +95,37 @@ def intervals(
 
 
 def _bootstrap(chosen: list[Metric], truth: Truth, case: Case, effort: Effort) -> dict[str, Any]:
-    """Percentiles of the draws, moved by the bias of the draws: drawn controls add their own noise to errors."""
+    """Percentiles of the draws.
+
+    Redrawn controls add their own noise to errors and correlations with a control, which moves the whole distribution
+    of the draws; there the percentiles are moved back by the bias of the median. EV takes the noise out and
+    panel-centred metrics never see it, so their percentiles stand as they are.
+    """
     found = {}
     for metric in chosen:
         draws, weight_bc = redrawn_cases(truth, [case], effort)
         drawn = [_macro(metric, d[0], w) for d, w in zip(draws, weight_bc, strict=True)]
-        got = percentiles(np.array([v for v in drawn if v is not None]), 0.95)
         value = _macro(metric, case, np.ones(case.n_conditions))
-        bias = got.mean - value if value is not None else float("nan")
+        known = np.array([v for v in drawn if v is not None])
+        got = percentiles(known, 0.95)
+        moves = value is not None and len(known) > 0 and not (metric.ratio or metric.centred)
+        bias = float(np.median(known)) - value if moves and value is not None else 0.0
         entry = {"low": number(got.low - bias), "high": number(got.high - bias), "se": number(got.se)}
         found[metric.identifier] = {**entry, "n_draws": got.n_draws, "bias_removed": number(bias)}
     return found
 
 
 def _macro(metric: Metric, case: Case, weight_c: np.ndarray) -> float | None:
-    """The reported value, an unweighted mean over contexts, under weights of conditions."""
+    """The reported value, an unweighted mean over contexts, under weights of conditions.
+
+    None where a context that takes part has no positive denominator under these weights: leaving it out would average
+    over whichever contexts happen to look well.
+    """
     stats = audible(metric, metric.function(case), case)
-    contexts = sorted(set(case.context_c.tolist()))
-    return mean_of({k: pooled(stats, weight_c * (case.context_c == k)) for k in contexts})
+    contexts = sorted(set(case.context_c[stats.ok_c].tolist()))
+    values = {k: pooled(stats, weight_c * (case.context_c == k)) for k in contexts}
+    drawn = [k for k in contexts if weight_c[stats.ok_c & (case.context_c == k)].sum() > 0]
+    return mean_of(values) if drawn and all(values[k] is not None for k in drawn) else None
 
 
 def _flip(metric: Metric, case: Case, base: Case) -> dict[str, Any]:

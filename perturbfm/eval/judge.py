@@ -13,8 +13,8 @@ from perturbfm.errors import IncompletePanel
 from perturbfm.eval.aggregate import summary
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
 from perturbfm.eval.effort import Effort
-from perturbfm.eval.intervals import intervals, refusals
-from perturbfm.eval.panel import Panel, score
+from perturbfm.eval.intervals import faint_contexts, intervals, refusals
+from perturbfm.eval.panel import Panel, score, without_noise
 from perturbfm.eval.replicate import BASE_FLOOR, RANDOM_OTHER, REPLICATE, halves_of
 from perturbfm.eval.separation import Separation, separation
 from perturbfm.eval.truth import TrainCentroids, Truth
@@ -59,12 +59,14 @@ def judge(
         PredictionMismatch: A prediction is not of this truth.
         IncompletePanel: Something is missing from what would be reported.
     """
+    panel = panel if truth.has_cells else without_noise(panel)
     gate = open_gate(truth, effort)
+    truth.faint = faint_contexts(truth, effort)
     verdict_c = np.array([gate[c].verdict for c in truth.context_c], dtype=object)
     names = {"model": prediction, **floors}
     cases = {n: truth.case(*truth.predicted(p), train, verdict_c) for n, p in names.items()}
     stats = {n: score(panel, c) for n, c in cases.items()}
-    refusal = refusals(panel, truth, cases["model"], gate, effort)
+    refusal = refusals(panel, truth, gate)
     halves = halves_of(panel, truth, cases, train, verdict_c, effort)
     metrics = {
         "schema": SCHEMA,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from perturbfm.errors import PredictionMismatch, TooFewControls
+from perturbfm.errors import CellUsedTwice, PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
 from perturbfm.eval.moments import moments
 from perturbfm.types import Observed, Prediction
@@ -55,6 +55,7 @@ class Truth:
 
     def __init__(self, observed: Observed, rows: np.ndarray | None = None) -> None:
         self.observed = observed
+        self.faint: dict[str, str] = {}
         self.rows = np.arange(len(observed.idx_n)) if rows is None else rows
         o, r = observed, self.rows
         self.group_names = tuple(sorted({*_groups(o.context_n, o.batch_n, o.match_batch)}))
@@ -173,9 +174,21 @@ class Truth:
         return np.flatnonzero(self.condition_n == condition)
 
     def half(self, rows: np.ndarray) -> Truth:
-        """The truth that some of the rows give; what rests on controls alone is the same and is not computed again."""
+        """The truth that some of the rows give; what rests on controls alone is the same and is not computed again.
+
+        Raises:
+            CellUsedTwice: A row is asked for more than once; drawing with replacement adds ties and moves distances.
+        """
+        if len(np.unique(rows)) != len(rows):
+            raise CellUsedTwice(
+                "A cell is used more than once",
+                given=f"{len(rows)} rows, {len(np.unique(rows))} of them different",
+                expected="every cell at most once",
+                fix="Draw without replacement: repeated cells shrink distances within a group.",
+            )
         part = Truth(self.observed, self.rows[rows])
-        part.__dict__.update({k: getattr(self, k) for k in ("input", "reference", "input_var_cg", "scored_cg")})
+        kept = ("input", "reference", "input_var_cg", "scored_cg", "faint")
+        part.__dict__.update({k: getattr(self, k) for k in kept})
         return part
 
     def only(self, keep_c: np.ndarray) -> Truth:
@@ -183,7 +196,9 @@ class Truth:
         o = self.observed
         row = np.sort(self.rows[np.flatnonzero(keep_c[self.condition_n])])
         columns = ("idx_n", "x_ng", "intervention_n", "context_n", "batch_n")
-        return Truth(replace(o, **{k: getattr(o, k)[row] for k in columns}))
+        part = Truth(replace(o, **{k: getattr(o, k)[row] for k in columns}))
+        part.faint = self.faint
+        return part
 
     def predicted(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance per condition: the average of the predictions of its rows.
@@ -236,6 +251,7 @@ class Truth:
             train_delta_g=None if train is None else train.delta_g,
             cells=ShiftedControls(self, mean_cg) if self.has_cells else None,
             powered_c=verdict_c,
+            faint_c=np.array([self.faint.get(k, "") for k in self.context_c], dtype=object),
         )
 
 

@@ -28,6 +28,9 @@ from perturbfm.types import Labels
 Condition = tuple[str, str]
 """Context and intervention (`perturbation@mode`)."""
 
+LEAST_IN_BATCH = 2
+"""Controls on each side of a batch, where matching is within batches: a variance and a resampling need two."""
+
 MOST_REFERENCE = 1000
 """Reference controls of a context; more would not make its truth noticeably better (protocol 3.1)."""
 
@@ -57,7 +60,9 @@ def context_ood(
     chosen, and where every one would, validation is dealt by conditions. What is left is *train*.
 
     *Controls* of every context in use are halved within context x batch into input (which gets an odd one) and
-    reference (at most 1,000 per context). With baked-in controls there are none.
+    reference (at most 1,000 per context). Where rows are matched within batches (`labels.match`), every batch with
+    perturbed rows in use must have two on each side; otherwise a batch may have none. With baked-in controls there are
+    none at all.
 
     Args:
         labels: Names of every row.
@@ -69,9 +74,10 @@ def context_ood(
         filter_unshared: Drop interventions that no source context has from the test instead of refusing.
 
     Returns:
-        A split that is not frozen. `params` holds the options and what was decided: `modes`, `dropped` interventions,
-        `validation` (`context:<name>` or `conditions`), `n_conditions` per fold, `not_in_train` (interventions of the
-        test that no train condition has) and `excluded` (rows in no fold, by reason).
+        A split that is not frozen. `params` holds the options, `match` of the labels and what was decided: `modes`,
+        `dropped` interventions, `validation` (`context:<name>` or `conditions`), `n_conditions` per fold,
+        `not_in_train` (interventions of the test that no train condition has) and `excluded` (rows in no fold, by
+        reason).
 
     Raises:
         UnknownContext: A context is not in the data.
@@ -107,6 +113,7 @@ def context_ood(
         rule="context_ood",
         params={
             **options.params(),
+            "match": labels.match,
             "modes": modes,
             "dropped": sorted(dropped),
             "validation": validation,
@@ -456,8 +463,10 @@ def _deal_controls(labels: Labels, used: np.ndarray, options: _Options) -> tuple
     in_use = np.isin(labels.context_n.astype(str), contexts) & labels.is_control_n.astype(bool)
     strata = _group(np.flatnonzero(in_use), labels.context_n, labels.batch_n)
     counts = {k: {batch: len(rows) for (context, batch), rows in strata.items() if context == k} for k in contexts}
-    sizes = {context: _reference_sizes(controls_b) for context, controls_b in counts.items()}
-    _check_controls(counts, sizes, needed, options.min_controls)
+    by_batch = labels.match == "context_batch"
+    least = LEAST_IN_BATCH if by_batch else 1
+    sizes = {context: _reference_sizes(controls_b, least) for context, controls_b in counts.items()}
+    _check_controls(counts, sizes, needed if by_batch else (), options.min_controls)
     for (context, batch), rows in strata.items():
         key = [_digest(options.seed, "control", str(cell)) for cell in labels.cell_n[rows]]
         shuffled = rows[sorted(range(len(rows)), key=key.__getitem__)]
@@ -466,16 +475,16 @@ def _deal_controls(labels: Labels, used: np.ndarray, options: _Options) -> tuple
     return np.concatenate(input_rows), np.concatenate(reference_rows)
 
 
-def _reference_sizes(controls_b: Mapping[str, int]) -> dict[str, int]:
+def _reference_sizes(controls_b: Mapping[str, int], least: int) -> dict[str, int]:
     """Reference controls per batch of one context: half, or `MOST_REFERENCE` shared out in proportion to the halves.
 
-    Every batch that has a half keeps at least one, which may exceed the limit where there are very many batches.
+    Every batch keeps `least`, or its half if that is less; this may exceed the limit where there are very many batches.
     """
     half = {batch: n // 2 for batch, n in controls_b.items()}
     total = sum(half.values())
     if total <= MOST_REFERENCE:
         return half
-    size = {batch: min(h, max(1, MOST_REFERENCE * h // total)) for batch, h in half.items()}
+    size = {batch: min(h, max(least, MOST_REFERENCE * h // total)) for batch, h in half.items()}
     growing = sorted(
         (batch for batch in half if size[batch] < half[batch]),
         key=lambda batch: (-(MOST_REFERENCE * half[batch] % total), batch),
@@ -488,25 +497,28 @@ def _reference_sizes(controls_b: Mapping[str, int]) -> dict[str, int]:
 def _check_controls(
     counts: Mapping[str, Mapping[str, int]],
     sizes: Mapping[str, Mapping[str, int]],
-    needed: Collection[Condition],
+    batches: Collection[tuple[str, str]],
     min_controls: int,
 ) -> None:
-    """Refuse contexts with too few controls on a side, and batches with perturbed rows but not one on each."""
+    """Refuse contexts with too few controls on a side, and those of the (context, batch) that have not two on each."""
     short = []
     for context, controls_b in counts.items():
         reference = sum(sizes[context].values())
         shown = sum(controls_b.values()) - reference
         if min(reference, shown) < min_controls:
             short.append(f"{context} with {shown} input and {reference} reference")
-    for context, batch in sorted(needed):
-        n = counts[context].get(batch, 0)
-        if n < 2:
-            short.append(f"batch {batch} of {context} with {n} in all")
+    for context, batch in sorted(batches):
+        reference = sizes[context].get(batch, 0)
+        shown = counts[context].get(batch, 0) - reference
+        if min(reference, shown) < LEAST_IN_BATCH:
+            short.append(f"batch {batch} of {context} with {shown} input and {reference} reference")
     if short:
         more = f" and {len(short) - SHOWN} more" if len(short) > SHOWN else ""
         raise TooFewControls(
             "Too few controls for an input and a reference half",
             given="; ".join(short[:SHOWN]) + more,
-            expected=f"at least {min_controls} on each side of a context, and 1 on each side of a batch",
-            fix="Leave these contexts or batches out of the data, join batches, or lower min_controls.",
+            expected=f"at least {min_controls} on each side of a context"
+            + (f", and {LEAST_IN_BATCH} on each side of a batch" if batches else ""),
+            fix="Leave these contexts or batches out of the data, or lower min_controls"
+            + ("; or join batches, or set data.match=context." if batches else "."),
         )

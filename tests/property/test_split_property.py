@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from perturbfm.errors import NoSharedPerturbation, TooFewConditions, TooFewControls
-from perturbfm.split import FOLDS, ROLES, Split, context_ood
+from perturbfm.split import FOLDS, ROLES, Split, audit, context_ood
 from perturbfm.types import Labels
 
 always = settings(derandomize=True, deadline=None, max_examples=100)
@@ -21,10 +21,11 @@ def worlds(draw):
     contexts = [f"k{i}" for i in range(draw(st.integers(2, 7)))]
     perts = [f"p{i}" for i in range(draw(st.integers(1, 6)))]
     batches = [f"b{i}" for i in range(draw(st.integers(1, 3)))]
+    match, least = draw(st.sampled_from([("context", 0), ("context_batch", 4)]))
     rows = []
     for context in contexts:
         for batch in batches:
-            rows += [(context, "control", batch, "drug", True)] * draw(st.integers(2, 7))
+            rows += [(context, "control", batch, "drug", True)] * draw(st.integers(least, least + 5))
         for pert in draw(st.lists(st.sampled_from(perts), min_size=1, unique=True)):
             mode = draw(st.sampled_from(["drug", "drug", "drug", "ligand"]))
             batch = draw(st.sampled_from(batches))
@@ -39,6 +40,7 @@ def worlds(draw):
         is_control_n=is_control.astype(bool),
         fingerprint="f" * 64,
         data_name="toy",
+        match=match,
     )
     return labels, draw(st.sampled_from(contexts)), draw(st.integers(0, 5))
 
@@ -96,6 +98,12 @@ def test_folds_are_whole_conditions_without_controls(world):
         assert len(conditions) == split.params["n_conditions"][name]
         seen += conditions
     assert len(seen) == len(set(seen))
+
+
+@always
+@given(worlds())
+def test_what_the_rule_deals_passes_the_audit(world):
+    audit(deal(world), world[0])
 
 
 @always

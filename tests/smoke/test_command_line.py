@@ -1,5 +1,6 @@
 """Does the house stand? Whole runs, as a user starts them, from a folder of the user's own."""
 
+import hashlib
 import json
 import os
 import re
@@ -17,8 +18,9 @@ import pytest
 from perturbfm import RunResult, run_experiment
 from perturbfm.cli.evaluate import first_difference, judge_again
 from perturbfm.config import compose_config
-from perturbfm.errors import RecomputedDifferently
+from perturbfm.errors import ArtifactEdited, RecomputedDifferently, UnreadableFile
 from perturbfm.predictions import read_prediction
+from perturbfm.run import ordered
 from perturbfm.split import SplitStore
 
 RUN, VERB = ["-m", "perturbfm.run"], ["-c", "import sys; from perturbfm.cli import main; sys.exit(main())"]
@@ -186,6 +188,65 @@ def test_a_number_edited_in_a_result_is_noticed(first, tmp_path):
     assert not first_difference(recomputed, read(done.folder, "metrics.json"))
 
 
+@pytest.fixture
+def copy(first, tmp_path):
+    return shutil.copytree(first[1].folder, tmp_path / "copy")
+
+
+def test_the_manifest_seals_what_the_run_wrote(first):
+    sealed = read(first[1].folder, "manifest.json")["files"]
+    results = {"metrics.json", "per_condition.csv.gz", "report.html"}
+    assert sealed.keys() == {*results, "config.yaml", "calibration.json", "predictions.npz", "predictions_calib.npz"}
+    for name, digest in sealed.items():
+        assert hashlib.sha256((first[1].folder / name).read_bytes()).hexdigest() == digest, name
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "predictions_calib.npz"])
+def test_predictions_edited_after_the_run_are_refused_although_nothing_is_left_to_compare(copy, name):
+    with np.load(copy / name, allow_pickle=False) as npz:
+        arrays = {k: npz[k] for k in npz.files}
+    arrays["mean"] = arrays["mean"] * 0.5
+    np.savez_compressed(copy / name, **arrays)
+    (copy / "metrics.json").unlink()
+    with pytest.raises(ArtifactEdited, match=f"{name} is not what the run wrote.*, expected .*manifest.json"):
+        judge_again(copy)
+    assert not (copy / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "calibration.json"])
+def test_a_record_edited_after_the_run_is_refused(copy, name):
+    (copy / name).write_text((copy / name).read_text() + "\n")
+    with pytest.raises(ArtifactEdited, match=f"{name} is not what the run wrote"):
+        judge_again(copy)
+
+
+def test_metrics_that_went_missing_are_written_again(copy, first):
+    calibration = (copy / "calibration.json").read_bytes()
+    (copy / "metrics.json").unlink()
+    assert judge_again(copy)[1] == "metrics.json was missing and has been written."
+    assert not first_difference(read(copy, "metrics.json"), read(first[1].folder, "metrics.json"))
+    assert (copy / "calibration.json").read_bytes() == calibration
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"split_hash": null, "files": {}}', '{"files": {}'])
+def test_a_manifest_without_the_hashes_of_a_judged_run_is_refused(copy, content):
+    (copy / "manifest.json").write_text(content)
+    with pytest.raises(UnreadableFile, match="This is not the folder of a judged run"):
+        judge_again(copy)
+
+
+def test_a_sealed_file_that_is_gone_is_refused(copy):
+    (copy / "predictions_calib.npz").unlink()
+    with pytest.raises(UnreadableFile, match="This is not the folder of a judged run.*predictions_calib.npz"):
+        judge_again(copy)
+
+
+def test_a_truncated_result_is_refused(copy):
+    (copy / "metrics.json").write_text((copy / "metrics.json").read_text()[:100])
+    with pytest.raises(UnreadableFile, match="The stored metrics cannot be read"):
+        judge_again(copy)
+
+
 # --- sweeps and seeds ----------------------------------------------------------------------------------
 
 
@@ -208,6 +269,12 @@ def test_the_same_seed_gives_the_same_bytes_alone_and_after_another_run(first, s
     again = next(f for f in sweep[0].runs() if "per_perturbation_mean" in f.name)
     for name in ("metrics.json", "calibration.json", "per_condition.csv.gz"):
         assert (again / name).read_bytes() == (first[1].folder / name).read_bytes(), name
+
+
+def test_only_the_flag_of_a_sweep_goes_to_the_front():
+    words = ["data=mine", "-c", "job", "--multirun", "model=a,b"]
+    assert ordered(words) == ["--multirun", "data=mine", "-c", "job", "model=a,b"]
+    assert ordered(["a=b", "-m", "model=a,b"]) == ["-m", "a=b", "model=a,b"]
 
 
 # --- a new user, from Python ---------------------------------------------------------------------------
@@ -289,7 +356,7 @@ def test_a_refusal_has_its_exit_code_and_four_parts(house, words, code, name):
 
 
 def test_a_sweep_that_cannot_run_has_the_exit_code_of_its_error(house):
-    done = house.type(*RUN, "-m", "model=ridge,no_change", "split=frozen")
+    done = house.type(*RUN, "split=frozen", "-m", "model=ridge,no_change")
     assert done.code == 3, done.err
     four_parts(done, "NoSplitNamed")
 
@@ -319,6 +386,14 @@ def test_the_folder_of_no_run_is_refused(house):
     done = house.type(*VERB, "eval", "nothing")
     assert done.code == 2, done.err
     four_parts(done, "UnreadableFile")
+
+
+def test_output_that_nobody_reads_is_dropped_without_a_word(house):
+    code = "import sys; from perturbfm.run import guarded; sys.exit(guarded(lambda: print('x' * 100_000), []))"
+    process = house.start("-c", code)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(timeout=60)) == ("", 1)
+    process.stderr.close()
 
 
 # --- interrupts ----------------------------------------------------------------------------------------
@@ -361,6 +436,16 @@ def test_a_killed_run_is_seen_to_have_only_started(house):
 
 
 # --- light imports -------------------------------------------------------------------------------------
+
+
+def test_a_data_set_is_at_hand_after_a_light_import(house):
+    code = (
+        f"import sys, perturbfm; assert not set(sys.modules) & set({HEAVY!r}); "
+        "print(len(perturbfm.data.load('synthetic').genes), hasattr(perturbfm, 'dat'))"
+    )
+    done = house.type("-c", code)
+    assert done.code == 0, done.err
+    assert re.fullmatch(r"[1-9]\d* False\n", done.out)
 
 
 def imported(house, words):

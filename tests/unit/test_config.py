@@ -317,6 +317,17 @@ def test_data_is_named_by_name_by_file_or_by_folder(tmp_path):
     assert (folder.data._target_.rpartition(".")[2], folder.data.path) == ("load_artifact", str(tmp_path))
 
 
+def test_a_folder_with_the_name_of_a_data_set_is_an_artifact_only_when_it_holds_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "synthetic"
+    folder.mkdir()
+    as_path = ["data=artifact", f'data.path="{folder}"']
+    assert config.data_overrides("synthetic") == ["data=synthetic"]
+    assert config.data_overrides("./synthetic") == config.data_overrides("synthetic/") == as_path
+    (folder / "meta.json").touch()
+    assert config.data_overrides("synthetic") == as_path
+
+
 def test_composing_leaves_the_current_folder_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config.compose_config(["model=ridge"])

@@ -1,5 +1,6 @@
 """A run's folder is claimed once, and its manifest always says how far the run came."""
 
+import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,24 @@ def test_the_manifest_says_started_and_then_how_it_ended(outputs, status):
     assert last["peak_memory_mb"] > 1
     assert [e["event"] for e in events(folder)] == ["started", status]
     assert events(folder)[-1]["error"] == last["error"]
+
+
+def test_seals_are_hashes_of_bytes_and_add_up(outputs):
+    folder = run(outputs)
+    contents = {"a.json": b"1", "b.npz": b"\x00\xff", "c.html": b""}
+    for name, content in contents.items():
+        (folder.path / name).write_bytes(content)
+    folder.seal(["a.json", "b.npz"])
+    folder.seal(["c.html"])
+    assert manifest(folder)["files"] == {n: hashlib.sha256(c).hexdigest() for n, c in contents.items()}
+
+
+@pytest.mark.parametrize(("system", "most"), [("linux", 3 * 1024), ("darwin", 3 * 1024**2)])
+def test_peak_memory_is_in_megabytes_on_either_system(monkeypatch, system, most):
+    usage = type("Usage", (), {"ru_maxrss": most})
+    monkeypatch.setattr(record.sys, "platform", system)
+    monkeypatch.setattr(record.resource, "getrusage", lambda _who: usage)
+    assert record._peak_memory_mb() == 3
 
 
 def test_events_are_lines_and_reach_the_log_of_their_run_only(outputs):

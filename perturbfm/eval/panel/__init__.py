@@ -6,6 +6,8 @@ To add a metric to a panel: one line in `full.py`; a number that moves is a new 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perturbfm.errors import UnknownChoice, nearest
 from perturbfm.eval.case import Case, PerCondition
 from perturbfm.eval.panel.full import FULL, QUICK
@@ -36,4 +38,12 @@ def score(panel: Panel, case: Case) -> dict[str, PerCondition]:
     return {m.identifier: m.function(case) for m in panel.metrics}
 
 
-__all__ = ["FULL", "PANELS", "QUICK", "Metric", "Panel", "panel_named", "score"]
+def without_noise(panel: Panel) -> Panel:
+    """The panel of a file without cells: the noise of its truth is unknown, so EV says so and nothing is comparable."""
+    renamed = tuple(
+        replace(m, identifier=m.identifier.replace("noise=subtracted", "noise=unknown")) for m in panel.metrics
+    )
+    return replace(panel, comparable=False, metrics=renamed)
+
+
+__all__ = ["FULL", "PANELS", "QUICK", "Metric", "Panel", "panel_named", "score", "without_noise"]

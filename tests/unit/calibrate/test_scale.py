@@ -46,8 +46,8 @@ def test_without_noise_the_factor_is_the_mean_squared_z():
     error, variance, _, scored = simulated(3.0, noise=0.0)
     scale = learn_scale(error, variance, np.zeros_like(error), scored)
     assert scale.factor == pytest.approx(np.mean(error**2 / variance), rel=1e-4)
-    assert scale.obs_share == 0.0
-    assert scale.note == ""
+    assert scale.obs_share is None
+    assert scale.note == "the noise of the truth is unknown, so the scale holds it too"
 
 
 def test_the_factor_does_not_swallow_the_noise():

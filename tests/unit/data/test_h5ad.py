@@ -141,6 +141,41 @@ def test_differences_may_be_negative_and_need_no_controls(load):
     assert load(LOG - 1, scale="log2").X_pert.min() == -1
 
 
+def test_a_combination_has_one_name_in_whatever_order_it_is_written(load):
+    data = load(obs=file_obs().replace({"drug": {"X,Y": "Y , X"}}))
+    assert data.obs["pert_id"].tolist() == ["control", "X", "control", "control", "X,Y", "Y"]
+    assert load(obs=file_obs().replace({"drug": {"X,Y": "Y,X"}}), delimiter=None).obs["pert_id"].iloc[4] == "Y,X"
+
+
+@pytest.mark.parametrize("label", ["X,", ",X", "X,,Y", "X, "])
+def test_a_combination_with_an_empty_part_is_refused(load, label):
+    with pytest.raises(MissingLabel, match=rf"A combination has an empty part: given '{label}' with delimiter ','"):
+        load(obs=file_obs().replace({"drug": {"X,Y": label}}))
+
+
+def test_labels_and_control_labels_are_compared_as_text(load):
+    obs = file_obs().assign(drug=[0, 1, 0, 0, 2, 1])
+    assert load(obs=obs, control_labels=[0]).obs["pert_id"].tolist() == ["control", "1", "control", "control", "2", "1"]
+
+
+@pytest.mark.parametrize("name", ["pert_id", "context_id", "batch_id", "is_control", "mode", "size_factor"])
+def test_a_covariate_that_would_overwrite_a_label_is_refused(load, name):
+    with pytest.raises(BadValue, match=rf"A covariate would overwrite a label: given data\.covariates with {name}, "):
+        load(obs=file_obs().assign(**{name: 1.0}), covariates=["dose", name])
+
+
+def test_a_negative_seed_of_drawing_is_refused(load):
+    with pytest.raises(BadValue, match=r"data\.match_seed is negative: given -1"):
+        load(match="draw", match_seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("match", "seen"), [("context", "context"), ("context_batch", "context_batch"), ("draw", "context_batch")]
+)
+def test_labels_tell_within_what_a_row_is_matched(load, match, seen):
+    assert load(match=match).labels().match == seen
+
+
 # --- counts ----------------------------------------------------------------------------------------
 
 

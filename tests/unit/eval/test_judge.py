@@ -7,20 +7,23 @@ import copy
 import json
 import re
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from perturbfm.errors import IncompletePanel, PredictionMismatch
+from perturbfm.errors import CellUsedTwice, IncompletePanel, PredictionMismatch
+from perturbfm.eval.aggregate import summary
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, plain
 from perturbfm.eval.effort import Effort
-from perturbfm.eval.intervals import intervals, refusals
+from perturbfm.eval.intervals import faint_contexts, intervals, refusals
 from perturbfm.eval.judge import check_complete, judge
-from perturbfm.eval.panel import FULL
+from perturbfm.eval.panel import FULL, without_noise
 from perturbfm.eval.panel.full import CRPS, EV, PCC_PANEL, RETRIEVAL_PANEL
 from perturbfm.eval.separation import Separation, separation
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.eval.verdict import open_gate
+from perturbfm.judging import truth_seed
 from perturbfm.types import Observed, Prediction
 
 G = 24
@@ -136,10 +139,10 @@ def values_of(metrics, names=("model", "no_change", "train_mean", "source_delta"
 # --- complete --------------------------------------------------------------------------------------
 
 
-def check_invariants(metrics):
+def check_invariants(metrics, panel=FULL):
     """What every entry owes: a value if and only if it is ok, else a reason; counts that fit."""
     for name, entries in entries_of(metrics).items():
-        assert tuple(entries) == FULL.identifiers, name
+        assert tuple(entries) == panel.identifiers, name
         for identifier, e in entries.items():
             where = (name, identifier)
             assert e["status"] in (OK, UNDEFINED, NOT_APPLICABLE), where
@@ -443,12 +446,40 @@ def test_fewer_than_five_conditions_get_values_only():
 
 def test_a_denominator_near_zero_refuses_the_ratio():
     p = problem(size=0.0, seed=5)
-    truth, verdict = Truth(p.observed), np.full(12, "weak", dtype=object)
-    case = truth.case(*truth.predicted(p.constant(0.1)), None, verdict)
+    truth = Truth(p.observed)
+    truth.faint = faint_contexts(truth, EFFORT)
     gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
-    found = refusals(FULL, truth, case, gate, EFFORT)
+    found = refusals(FULL, truth, gate)
     assert list(found) == [EV]
     assert "is not more than 2 standard errors" in found[EV]
+
+
+def test_a_context_with_no_safe_denominator_has_no_ratio_beside_one_that_has():
+    """Its EV would be noise over noise, and a macro mean would carry it."""
+    p, quiet = problem(contexts=("u",)), problem(contexts=("q",), size=0.0, seed=5)
+    both = joined(p, quiet)
+    truth = Truth(both.observed)
+    truth.faint = faint_contexts(truth, EFFORT)
+    assert list(truth.faint) == ["q"]
+    verdict = np.full(len(truth.n_c), "powered", dtype=object)
+    case = truth.case(*truth.predicted(both.oracle()), None, verdict)
+    metric = next(m for m in FULL.metrics if m.identifier == EV)
+    entry = summary(metric, metric.function(case), case)
+    assert entry["aggregates"]["per_context"]["q"] is None
+    assert entry["value"] == pytest.approx(entry["aggregates"]["per_context"]["u"])
+    assert 0.8 < entry["value"] < 1.2
+    assert any("standard errors" in reason for reason in entry["unscored"])
+
+
+def test_no_seed_of_a_model_moves_what_is_a_fact_of_the_split():
+    first = SimpleNamespace(frozen_hash="19d4ee0b" + 56 * "0")
+    assert truth_seed(first) == 0x19D4EE0B
+
+
+def test_a_cell_used_twice_is_refused():
+    truth = Truth(problem().observed)
+    with pytest.raises(CellUsedTwice, match="A cell is used more than once: given 3 rows, 2 of them different"):
+        truth.half(np.array([0, 0, 1]))
 
 
 # --- files without cells ---------------------------------------------------------------------------
@@ -483,11 +514,13 @@ def test_baked_in_pseudobulk_says_what_it_cannot_have():
     p = without_cells(problem())
     half = p.prediction(lambda k, q: 0.5 * p.true[k, q])
     found = judged(p, half).metrics
-    check_invariants(found)
+    check_invariants(found, without_noise(FULL))
+    assert found["panel"]["comparable"] is False
+    unknown = EV.replace("subtracted", "unknown")
     assert found["gate"]["u"]["verdict"] == "unknown"
     assert "rows are conditions" in found["gate"]["u"]["reason"]
     # D = T / 2 and V unknown: 1 - 1/4
-    assert found["metrics"][EV]["value"] == pytest.approx(0.75)
+    assert found["metrics"][unknown]["value"] == pytest.approx(0.75)
     for identifier in (EDIST, CRPS, COVERED):
         assert found["metrics"][identifier]["status"] == NOT_APPLICABLE
     assert found["metrics"][EDIST]["reason"] == "the file has no cells"
@@ -495,7 +528,7 @@ def test_baked_in_pseudobulk_says_what_it_cannot_have():
     assert found["metrics"][COVERED_PLAIN]["status"] == OK
     for name in ("replicate", "random_other"):
         assert {e["status"] for e in found["floors"][name].values()} == {NOT_APPLICABLE}
-        assert found["floors"][name][EV]["reason"] == "the file has no cells to halve"
+        assert found["floors"][name][unknown]["reason"] == "the file has no cells to halve"
     assert found["intervals"]["rule"] == "values_only"
     assert "no cells" in found["intervals"]["reason"]
     assert {e["value"] for e in found["skill"].values()} == {None}

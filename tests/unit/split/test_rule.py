@@ -15,11 +15,13 @@ from perturbfm.errors import (
 from perturbfm.split import FOLDS, context_ood, leave_one_context_out
 from perturbfm.types import Labels
 
-PINNED = "92d719c4ab71"
+PINNED = "cba26501409b"
 SHARED = tuple(f"g{i}" for i in range(9))
 
 
-def world(contents, modes=None, n_rows=4, n_controls=80, batches=("b",), unit="cells", controls="cells"):
+def world(
+    contents, modes=None, n_rows=4, n_controls=80, batches=("b",), unit="cells", controls="cells", match="context"
+):
     """Labels of contexts with the named perturbations, `n_rows` rows each and controls, in every batch."""
     rows = []
     for context, perts in contents.items():
@@ -40,6 +42,7 @@ def world(contents, modes=None, n_rows=4, n_controls=80, batches=("b",), unit="c
         data_name="toy",
         unit=unit,
         controls=controls,
+        match=match,
     )
 
 
@@ -286,8 +289,7 @@ def test_too_few_controls_are_refused_by_context():
     labels = world({f"k{i}": ["a", "b"] for i in range(3)}, n_controls={("k1", "b"): 59, ("k2", "b"): 0})
     message = (
         "Too few controls for an input and a reference half: given k1 with 30 input and 29 reference; "
-        "k2 with 0 input and 0 reference; batch b of k2 with 0 in all, "
-        "expected at least 30 on each side of a context.*lower min_controls"
+        "k2 with 0 input and 0 reference, expected at least 30 on each side of a context.*lower min_controls"
     )
     with pytest.raises(TooFewControls, match=message):
         context_ood(labels, ["k0"])
@@ -295,10 +297,31 @@ def test_too_few_controls_are_refused_by_context():
     assert len(context_ood(labels, ["k0"], min_controls=29).reference_control_idx) == 40 + 29 + 40
 
 
-def test_batch_without_a_pair_of_controls_is_refused():
-    labels = world({f"k{i}": ["a", "b"] for i in range(3)}, batches=("b1", "b2"), n_controls={("k1", "b2"): 1})
-    with pytest.raises(TooFewControls, match="given batch b2 of k1 with 1 in all, expected"):
+BY_BATCH = {"batches": ("b1", "b2"), "match": "context_batch"}
+
+
+@pytest.mark.parametrize(("n", "halves"), [(0, "0 input and 0"), (1, "1 input and 0"), (3, "2 input and 1")])
+def test_batch_without_two_controls_on_each_side_is_refused_where_batches_match(n, halves):
+    labels = world({f"k{i}": ["a", "b"] for i in range(3)}, n_controls={("k1", "b2"): n}, **BY_BATCH)
+    message = f"given batch b2 of k1 with {halves} reference, expected .* and 2 on each side of a batch.*match=context"
+    with pytest.raises(TooFewControls, match=message):
         context_ood(labels, ["k0"])
+    assert context_ood(replace(labels, match="context"), ["k0"]).params["match"] == "context"
+
+
+def test_four_controls_of_a_batch_are_two_on_each_side_however_many_the_others_have():
+    counts = {("k1", "b1"): 9000, ("k1", "b2"): 4}
+    split = context_ood(world({f"k{i}": ["a", "b"] for i in range(3)}, n_controls=counts, **BY_BATCH), ["k0"])
+    assert split.params["match"] == "context_batch"
+    labels = world({f"k{i}": ["a", "b"] for i in range(3)}, n_controls=counts, **BY_BATCH)
+    for idx in (split.input_control_idx, split.reference_control_idx):
+        assert ((labels.context_n[idx] == "k1") & (labels.batch_n[idx] == "b2")).sum() == 2
+
+
+def test_the_match_of_controls_is_in_the_hash():
+    labels = kang()
+    by_batch = context_ood(replace(labels, match="context_batch"), ["type0"])
+    assert by_batch.compute_hash() != context_ood(labels, ["type0"]).compute_hash()
 
 
 def test_batch_of_controls_only_may_be_single():

@@ -1,0 +1,45 @@
+"""What a person sees when a run ends: names as they are, brackets and all."""
+
+import pytest
+
+from perturbfm.cli.show import print_result
+
+COVERAGE, SHARE = "coverage[level=0.9,genes=detected10]", "pfm.obs_share[genes=detected10]"
+PCC, MSE = "pfm.pcc_delta[ref=panel,genes=all]", "mse[space=mean_delta]"
+
+
+def entry(value, lead=True):
+    status = "ok" if value is not None else "not_applicable"
+    return {"value": value, "status": status, "lead": lead}
+
+
+def metrics(share_leads=False):
+    entries = {COVERAGE: entry(0.91), MSE: entry(9, False), SHARE: entry(0.55, share_leads), PCC: entry(None)}
+    return {
+        "run": {"model": "a [red]b", "data": "[/i]:smile:", "split_hash": "ab" * 32},
+        "gate": {"[/b]": {"verdict": "weak", "reason": "[bold]few"}},
+        "metrics": entries,
+        "floors": {"no_change": {i: entry(0.25) for i in entries}},
+        "intervals": {"metrics": {COVERAGE: {"low": 0.8, "high": 0.95}}},
+        "panel": {"name": "[/u]", "comparable": False},
+    }
+
+
+@pytest.fixture(params=[False, True], ids=["share beside", "share leads"])
+def shown(request, capsys, tmp_path):
+    print_result(metrics(request.param), tmp_path / "[/c]")
+    return capsys.readouterr().out
+
+
+def test_names_are_printed_as_they_are(shown):
+    for word in ("[/b]: weak ([bold]few)", "a [red]b on [/i]:smile:", "Panel [/u]: NOT", "[/c]"):
+        assert word in shown
+
+
+def test_each_metric_is_named_with_its_first_choice_and_noise_follows_coverage(shown):
+    rows = [[c.strip() for c in line.strip("│").split("│")] for line in shown.splitlines() if line.startswith("│")]
+    assert rows == [
+        ["coverage [level=0.9]", "0.910", "0.800 to 0.950", "0.250"],
+        ["pfm.obs_share [genes=detected10]", "0.550", "", "0.250"],
+        ["pfm.pcc_delta [ref=panel]", "not applicable", "", "0.250"],
+    ]
