@@ -18,8 +18,8 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 run: setup  ## run the default experiment and print where its report lies
 	$(BIN)/python -m perturbfm.run
 
-test: setup  ## run the tests
-	$(BIN)/python -m pytest
+test: setup  ## run the tests (two at a time)
+	$(BIN)/python -m pytest -n 2
 
 check: setup  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -11,7 +11,6 @@ from hydra.core.config_store import ConfigStore
 
 from perturbfm import config
 from perturbfm.data import load, load_synthetic, register, write_artifact
-from perturbfm.data.names import is_path
 from perturbfm.errors import BadValue, MissingValue, UnknownChoice, UnknownKey
 
 OWN = """
@@ -115,9 +114,3 @@ def test_a_registered_function_must_return_a_data_set(own_module):
     register("own_wrong", f"{own_module}.wrong")
     with pytest.raises(TypeError, match="own_wrong builds str, not PerturbDataset"):
         load("own_wrong")
-
-
-def test_is_path(tmp_path):
-    assert is_path("a/b.h5ad")
-    assert is_path(str(tmp_path))
-    assert not is_path("synthetic")
