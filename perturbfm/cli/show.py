@@ -25,8 +25,13 @@ def print_result(metrics: dict[str, Any], folder: Path) -> None:
         table.add_row(_short(identifier), values[0], _interval(metrics, identifier), *values[1:])
     console.print(table)
     if not metrics["panel"]["comparable"]:
-        console.print(f"Panel {metrics['panel']['name']}: NOT comparable with runs of the full panel.")
+        console.print(f"NOT comparable with other runs: {_why_not(metrics)}.")
     console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _why_not(metrics: dict[str, Any]) -> str:
+    name = metrics["panel"]["name"]
+    return f"the panel is {name!r}" if name != "full" else "the file has no cells, so the noise of its truth is unknown"
 
 
 def _headline(entries: dict[str, Any]) -> list[str]:

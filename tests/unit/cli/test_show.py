@@ -32,7 +32,7 @@ def shown(request, capsys, tmp_path):
 
 
 def test_names_are_printed_as_they_are(shown):
-    for word in ("[/b]: weak ([bold]few)", "a [red]b on [/i]:smile:", "Panel [/u]: NOT", "[/c]"):
+    for word in ("[/b]: weak ([bold]few)", "a [red]b on [/i]:smile:", "the panel is '[/u]'", "[/c]"):
         assert word in shown
 
 
