@@ -9,6 +9,7 @@ To add a metric: one function `(case) -> PerCondition` in `metric/`, one line in
     truth.py      what was measured, from judged rows and reference controls
     moments.py    sums per group, held and synced by torchmetrics
     gate.py       whether a context carries measurable signal, from truth alone
+    permutation.py  the tests behind the gate
     verdict.py    the gate, opened for every context
     resample.py   draws of conditions and of reference controls
     redraw.py     the same predictions beside redrawn truths

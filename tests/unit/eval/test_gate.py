@@ -10,7 +10,8 @@ import pytest
 from scipy import sparse
 
 from perturbfm.errors import BadValue, MissingLabel, ShapeMismatch
-from perturbfm.eval.gate import GateVerdict, detectable_conditions, effective_number, gate_context, panel_signal
+from perturbfm.eval.gate import GateVerdict, effective_number, gate_context
+from perturbfm.eval.permutation import detectable_conditions, panel_signal
 
 ONE = ["one"]
 
