@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from perturbfm.cli.options import add_data, load_data
 
 if TYPE_CHECKING:
-    from perturbfm.split import Split, SplitStore
-    from perturbfm.types import Labels
+    from perturbfm.errors import PerturbFMError
+    from perturbfm.split import SplitStore
 
 SPECS = ("context_ood", "leave_one_context_out")
 
@@ -50,7 +50,7 @@ def store() -> SplitStore:
 def create_splits(arguments: argparse.Namespace) -> None:
     """Freeze a split, or one per context, and print the hash."""
     from perturbfm.errors import BadValue, MissingValue
-    from perturbfm.split import context_ood
+    from perturbfm.split import context_ood, leave_one_context_out
 
     if arguments.spec == "context_ood" and not arguments.holdout_context:
         raise MissingValue(
@@ -77,7 +77,7 @@ def create_splits(arguments: argparse.Namespace) -> None:
     if arguments.spec == "context_ood":
         made = [context_ood(labels, arguments.holdout_context, **options)]
     else:
-        made = each_context(labels, options)
+        made = list(leave_one_context_out(labels, on_refusal="skip", on_skip=_say_skipped, **options))
     for split in made:
         frozen = split.freeze()
         path = store().save(frozen)
@@ -86,22 +86,8 @@ def create_splits(arguments: argparse.Namespace) -> None:
         print(frozen.frozen_hash)
 
 
-def each_context(labels: Labels, options: dict[str, Any]) -> list[Split]:
-    """A split per context that can be held out; each refusal goes to stderr, and is raised where all are refused."""
-    from perturbfm.errors import NoSharedPerturbation, TooFewConditions, TooFewControls
-    from perturbfm.split import context_ood
-
-    made: list[Split] = []
-    refusals: list[NoSharedPerturbation | TooFewConditions | TooFewControls] = []
-    for context in sorted({str(context) for context in labels.context_n}):
-        try:
-            made.append(context_ood(labels, [context], **options))
-        except (NoSharedPerturbation, TooFewConditions, TooFewControls) as refusal:
-            print(f"Not held out: {context}. {type(refusal).__name__}: {refusal}", file=sys.stderr)
-            refusals.append(refusal)
-    if not made:
-        raise refusals[0]
-    return made
+def _say_skipped(context: str, refusal: PerturbFMError) -> None:
+    print(f"Not held out: {context}. {type(refusal).__name__}: {refusal}", file=sys.stderr)
 
 
 def show_split(arguments: argparse.Namespace) -> None:

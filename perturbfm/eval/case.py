@@ -122,10 +122,6 @@ class Case:
         """Return the same prediction beside another draw of the truth."""
         return replace(self, truth_cg=truth_cg, noise_cg=noise_cg, mean_cg=mean_cg)
 
-    def with_prediction(self, predicted_cg: np.ndarray, variance_cg: np.ndarray) -> Case:
-        """Return another prediction beside the same truth."""
-        return replace(self, predicted_cg=predicted_cg, variance_cg=variance_cg)
-
     def members(self) -> list[np.ndarray]:
         """Condition numbers of each context, contexts in sorted order."""
         return [np.flatnonzero(self.context_c == k) for k in sorted(set(self.context_c.tolist()))]

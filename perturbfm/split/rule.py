@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from perturbfm.errors import (
     BadValue,
     DuplicateNames,
     NoSharedPerturbation,
+    PerturbFMError,
     TooFewConditions,
     TooFewControls,
     UnknownContext,
@@ -137,6 +138,7 @@ def leave_one_context_out(
     min_controls: int = 30,
     filter_unshared: bool = False,
     on_refusal: str = "raise",
+    on_skip: Callable[[str, PerturbFMError], None] | None = None,
 ) -> Iterator[Split]:
     """Hold out each context in turn, in sorted order; see `context_ood` for the other options.
 
@@ -151,6 +153,7 @@ def leave_one_context_out(
         filter_unshared: See `context_ood`.
         on_refusal: `raise`, or `skip` to yield nothing for a context that cannot be held out. Where that is every
             context, the first refusal is raised after all.
+        on_skip: Told the context and the refusal whenever one is skipped.
     """
     if on_refusal not in ("raise", "skip"):
         raise BadValue(
@@ -173,6 +176,8 @@ def leave_one_context_out(
                 )
             except (NoSharedPerturbation, TooFewConditions, TooFewControls) as refusal:
                 refusals.append(refusal)
+                if on_skip is not None and on_refusal == "skip":
+                    on_skip(context, refusal)
                 if on_refusal == "raise" or len(refusals) == len(contexts):
                     raise refusals[0] from None
                 continue

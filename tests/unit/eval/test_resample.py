@@ -196,11 +196,11 @@ def test_common_shift_is_not_taken_for_a_better_model():
         case = case_of(mean - reference.mean(0), np.tile(shift, (n, 1)))
         other = np.tile(-shift, (n, 1))
         draws = redrawn(case, mean, own, reference, n_draws, seed)
-        pairs = ((c, c.with_prediction(other, c.variance_cg)) for c in draws)
+        pairs = ((c, replace(c, predicted_cg=other)) for c in draws)
         got = paired_two_way(mean_squared_error, pairs, cluster_draws(case.intervention_c, n_draws, seed))
         two_way.append(not got.low <= 0 <= got.high)
         plain_difference = (
-            mean_squared_error(case).value_c - mean_squared_error(case.with_prediction(other, case.variance_cg)).value_c
+            mean_squared_error(case).value_c - mean_squared_error(replace(case, predicted_cg=other)).value_c
         )
         naive.append(stats.ttest_1samp(plain_difference, 0.0).pvalue < 0.05)
     assert 0.02 <= np.mean(two_way) <= 0.12  # 0.073 (sd 0.016) expected from 150 draws
