@@ -185,6 +185,14 @@ class NoSplitNamed(ConfigError):
     """A run was started without the hash of a frozen split."""
 
 
+class LicenceNotAccepted(ConfigError):
+    """Something whose licence has to be accepted by name was asked for without that."""
+
+
+class ChecksumUnpublished(ConfigError):
+    """A file that nobody publishes a checksum for was asked for as if it could be verified."""
+
+
 # --- resource --------------------------------------------------------------------------------------
 
 
@@ -194,6 +202,26 @@ class OutputNotWritable(ResourceError):
 
 class AcceleratorAbsent(ResourceError):
     """A run asks for a device that this machine does not have."""
+
+
+class FetchedByHand(ResourceError):
+    """A source cannot be fetched over http(s); a person has to take the step that is named."""
+
+
+class DownloadFailed(ResourceError):
+    """No address gave the file."""
+
+
+class PageInsteadOfFile(ResourceError):
+    """A server answered with a web page where a data file was asked for."""
+
+
+class TooLittleDisk(ResourceError):
+    """A file does not fit on the disk it has to go to."""
+
+
+class CloneFailed(ResourceError):
+    """Other people's code cannot be cloned to where it belongs."""
 
 
 # --- training --------------------------------------------------------------------------------------
@@ -279,3 +307,11 @@ class CheckpointMismatch(IntegrityError):
 
 class ArtifactEdited(IntegrityError):
     """A stored result no longer fits the hashes it carries."""
+
+
+class NotTheFile(IntegrityError):
+    """A file's size or checksum is not the published one."""
+
+
+class KnownBadVersion(IntegrityError):
+    """A file is a version that is known to be wrong."""

@@ -13,6 +13,7 @@ To add a data set: one yaml in `conf/data/` naming the file and its columns. To 
     artifact.py        the interchange folder                    controls.py      matched controls
     planted.py         the planted world as a data set           names.py         load and register by name
     synthetic.py       the world itself, on world_settings.py and frozen_random.py
+    catalog/           public data sets: facts, fetching, verifying
 
 Nothing is guessed: labels, delimiter, scale, mode and control labels are declared, and refused where they do not fit.
 """
