@@ -156,15 +156,15 @@ def _assert_one_for_a_copy(arguments: argparse.Namespace, files: tuple[File, ...
 
 
 def _print_recipe(entry: Entry, file: File, path: Path) -> None:
-    from perturbfm.data.catalog.recipe import first_step, recipe, recipe_name
+    from perturbfm.data.catalog.recipe import SAY_IT, first_step, recipe, recipe_name
 
     text = recipe(entry, file, path)
     if text is None:
         return
     before = first_step(file, path)
     print(f"\n{before}" if before else "", f"# conf/data/{recipe_name(entry, file)}.yaml", text, sep="\n")
-    if "???" in text:
-        print("??? is published nowhere: look into the file and say it.\n")
+    if SAY_IT in text:
+        print(f"Where it says '{SAY_IT}', look into the file; a run refuses it until then.\n")
     for note in entry.notes:
         print(f"note: {note}")
 

@@ -23,7 +23,8 @@ from perturbfm.data.catalog.store import size_of
 from perturbfm.errors import IntegrityError, NotTheFile, PageInsteadOfFile, TooLittleDisk
 from perturbfm.files import write_json
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
+"""Bytes read at a time; what a dead line breaks off within one is asked for again."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and between two packets."""

@@ -11,6 +11,11 @@ from perturbfm.data.catalog.entry import COLUMNS, UNSAID, Entry, File
 _DEFAULTS: dict[str, Any] = {"batch_column": None, "control_labels": ["control"], "unit": "cells", "controls": "cells"}
 """What `conf/data/h5ad.yaml` says already, so that it need not be repeated."""
 
+SAY_IT = "not known here: say it"
+
+MOST_LINES = 10
+"""A yaml that is longer than this is no recipe."""
+
 _FIRST = {
     "zip": "Unpack it first (`python -m zipfile -e {path} DIR`){member}, then name the file in `path`.",
     "tar": "Unpack it first (`tar -xf {path}`), then name the file in `path`.",
@@ -22,14 +27,18 @@ _FIRST = {
 def recipe(entry: Entry, file: File, path: Path) -> str | None:
     """At most ten lines of yaml that read a file, or None where it is no data matrix.
 
-    What no source publishes stands as `???`: a run refuses it until a person has said it.
+    What no source publishes stands as null, which overrides the default and which a run refuses until a person has said
+    it. (A `???` would not: merging keeps the default under it.)
     """
     if file.columns is None:
         return None
     where = str(path) if file.format in ("h5ad", "h5mu") else UNSAID
-    lines = ["defaults: [h5ad, _self_]", f"name: {recipe_name(entry, file)}", f"path: {_yaml(where)}"]
+    lines = ["defaults: [h5ad, _self_]", f"name: {recipe_name(entry, file)}", _line("path", where)]
     said = {k: file.columns[k] for k in COLUMNS if k in file.columns}
-    lines += [f"{k}: {_yaml(v)}" for k, v in said.items() if k not in _DEFAULTS or v != _DEFAULTS[k]]
+    told = {k: _line(k, v) for k, v in said.items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
+    if len(lines) + len(told) > MOST_LINES and "batch_column" in told:  # what a run can do without
+        told["context_column"] += f"   # also there: {told.pop('batch_column')}"
+    lines += told.values()
     return "\n".join(lines) + "\n"
 
 
@@ -45,8 +54,8 @@ def first_step(file: File, path: Path) -> str:
     return _FIRST.get(file.format, "").format(path=path, member=member)
 
 
-def _yaml(value: Any) -> str:
-    """A value in one line."""
-    if value is None or value == UNSAID:
-        return "null" if value is None else UNSAID
-    return json.dumps(value, ensure_ascii=False)
+def _line(key: str, value: Any) -> str:
+    """A key with its value."""
+    if value == UNSAID:
+        return f"{key}: null   # {SAY_IT}"
+    return f"{key}: {json.dumps(value, ensure_ascii=False)}"
