@@ -256,10 +256,15 @@ def _tried(file: File, target: Path, url: str, say: Say, timeout: tuple[float, f
 
 
 def _retrieved(download: ResumableDownload, file: File, target: Path, url: str) -> None:
-    """Let pooch download, verify and place the file."""
+    """Let pooch download and verify the file in a folder of its own, then place it."""
     pooch.get_logger().setLevel(logging.WARNING)
+    aside = target.with_name(f".{target.name}.fetching")  # a killed process leaves pooch's temporary names here only
+    shutil.rmtree(aside, ignore_errors=True)
     try:
-        pooch.retrieve(url, known_hash=file.checksum, fname=target.name, path=target.parent, downloader=download)
+        found = pooch.retrieve(url, known_hash=file.checksum, fname=target.name, path=aside, downloader=download)
+        Path(found).chmod(0o644)
+        Path(found).replace(target)
+        download.forget()
     except requests.RequestException:
         raise
     except ValueError as e:  # pooch's word for a wrong checksum
@@ -271,8 +276,8 @@ def _retrieved(download: ResumableDownload, file: File, target: Path, url: str) 
         raise NotTheFile(
             f"This is not the published {file.name}", given=url, expected=file.checksum, fix="Fetch it again."
         ) from e
-    target.chmod(0o644)
-    download.forget()
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _known_bad(part: Path, file: File, url: str) -> None:

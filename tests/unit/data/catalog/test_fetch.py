@@ -82,6 +82,15 @@ def test_a_file_is_fetched_whole_with_a_receipt_and_nothing_else_stays(server, g
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_what_a_killed_process_left_is_swept_and_nothing_else(server, get, pinned):
+    (get.folder / ".cells.h5ad.fetching").mkdir(parents=True)
+    (get.folder / ".cells.h5ad.fetching" / "tmp1234").write_bytes(b"half")
+    (get.folder / "tmp_of_mine").write_text("mine")
+    get(pinned)
+    left = {p.name for p in get.folder.iterdir()}
+    assert left == {"cells.h5ad", "cells.h5ad.receipt.json", ".cells.h5ad.lock", "tmp_of_mine"}
+
+
 def test_fetching_twice_downloads_once(server, get, pinned):
     assert get(pinned) == get(pinned)
     assert len(server.requests) == 1
@@ -245,7 +254,7 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, get, made):
 
 
 def test_another_size_is_refused_before_it_is_downloaded(server, get, made):
-    server.answers["a"] = server.Answer(BODY + b"more")
+    server.answers["a"] = server.Answer(BODY + b"more", cuts=[0] * 9)
     with pytest.raises(NotTheFile, match=r"another size.*300004 bytes, expected 300000 bytes"):
         get(made([server.url("a")], N, [md5(BODY)]))
     assert visible(get.folder) == []
