@@ -259,7 +259,6 @@ def _retrieved(download: ResumableDownload, file: File, target: Path, url: str) 
     """Let pooch download and verify the file in a folder of its own, then place it."""
     pooch.get_logger().setLevel(logging.WARNING)
     aside = target.with_name(f".{target.name}.fetching")  # a killed process leaves pooch's temporary names here only
-    shutil.rmtree(aside, ignore_errors=True)
     try:
         found = pooch.retrieve(url, known_hash=file.checksum, fname=target.name, path=aside, downloader=download)
         Path(found).chmod(0o644)
