@@ -30,6 +30,7 @@ from perturbfm.errors import (
     ConfigError,
     ForbiddenTarget,
     MissingValue,
+    PreprocessLeaks,
     UnknownChoice,
     UnknownKey,
     UnreadableFile,
@@ -48,6 +49,12 @@ _SHIPPED_PREFIXES = tuple(ALLOWED_PREFIXES)
 _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
+
+LEARN_ON = ("train", "all")
+"""Rows that preprocessing may learn from."""
+
+STAGES = "perturbfm.train.stage."
+"""Where the stages of preprocessing are at home; a recorded one is read back from there and from nowhere else."""
 
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 
@@ -90,10 +97,35 @@ class TrainerConfig:
 
 
 @dataclass
+class CellsConfig:
+    """Rows to use at all; applied before a split is made. See `perturbfm.data.cells.keep_cells`."""
+
+    min_genes: int | None = None
+    min_counts: float | None = None
+    max_mito_fraction: float | None = None
+    relaxed_mito_fraction: float | None = None
+    mito_prefix: str = "MT-"
+    mito_column: str | None = None
+    min_cells_per_condition: int | None = None
+
+
+@dataclass
+class PreprocessConfig:
+    """Which rows, which stages, and what the stages learn from: `train`, or `all`, which leaks and must be allowed."""
+
+    name: str = MISSING
+    cells: CellsConfig = field(default_factory=CellsConfig)
+    stages: list[Any] = field(default_factory=list)
+    learn_on: str = "train"
+    allow_leak: bool = False
+
+
+@dataclass
 class Config:
     """One experiment."""
 
     data: Any = MISSING
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: Any = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -233,7 +265,7 @@ def _unknown_key(text: str, overrides: Sequence[str]) -> UnknownKey:
 
 def _without_values(overrides: Sequence[str]) -> DictConfig:
     """The configuration that the choices alone give."""
-    choices = [o for o in overrides if re.fullmatch(r"(data|split|model|trainer|eval|ablation)=[\w\-]+", o)]
+    choices = [o for o in overrides if re.fullmatch(r"(data|preprocess|split|model|trainer|eval|ablation)=[\w\-]+", o)]
     try:
         return _composed(choices)
     except (HydraException, OmegaConfBaseException):
@@ -286,6 +318,7 @@ def check(cfg: DictConfig) -> None:
             expected=f"one of {', '.join(PANEL_NAMES)}",
             fix=f"Did you mean {nearest(cfg.eval.panel, PANEL_NAMES)}?",
         )
+    _check_preprocess(cfg.preprocess)
     for group in ("data", "model"):
         if not isinstance(cfg[group], DictConfig):
             raise BadValue(f"{group} is no mapping", given=cfg[group], expected="a _target_", fix="Name a choice.")
@@ -295,6 +328,7 @@ def check(cfg: DictConfig) -> None:
 
 
 _FIXED: Mapping[str, type] = {
+    "preprocess": PreprocessConfig,
     "split": SplitConfig,
     "trainer": TrainerConfig,
     "eval": EvalConfig,
@@ -312,6 +346,47 @@ _RANGES: Mapping[str, tuple[int, int | None]] = {
     "eval.permutations": (100, None),
     "eval.halvings": (5, None),
 }
+
+
+def _check_preprocess(node: DictConfig) -> None:
+    """Check row filters and stages, and refuse to learn from all rows unless that is allowed in so many words."""
+    _check_keys(node.cells, "preprocess.cells.", CellsConfig)
+    for key in ("min_genes", "min_counts", "min_cells_per_condition", "max_mito_fraction", "relaxed_mito_fraction"):
+        value, share = node.cells[key], key.endswith("fraction")
+        if value is not None and (value <= 0 or (share and value > 1)):
+            raise BadValue(
+                f"preprocess.cells.{key} is out of range",
+                given=value,
+                expected="above 0 and at most 1" if share else "above 0",
+                fix=f"Set preprocess.cells.{key} within that range, or to null.",
+            )
+    for i, stage in enumerate(node.stages):
+        where = f"preprocess.stages.{i}"
+        if not isinstance(stage, DictConfig):
+            raise BadValue(f"{where} is no stage", given=stage, expected="a _target_", fix="Write it as a mapping.")
+        check_node(stage, where)
+        if not str(stage["_target_"]).startswith(STAGES):
+            raise ForbiddenTarget(
+                f"{where} is no preprocess stage",
+                given=stage["_target_"],
+                expected=f"a class under {STAGES.rstrip('.')}",
+                fix="Name one of the stages in conf/preprocess/.",
+            )
+    if node.learn_on not in LEARN_ON:
+        raise BadValue(
+            "Unknown preprocess.learn_on",
+            given=node.learn_on,
+            expected=" or ".join(LEARN_ON),
+            fix="Set preprocess.learn_on=train.",
+        )
+    if node.learn_on == "all" and not node.allow_leak:
+        raise PreprocessLeaks(
+            "Preprocessing would learn from the cells that models are judged on",
+            given="preprocess.learn_on=all",
+            expected="train",
+            fix="Set preprocess.learn_on=train; or, to reproduce a published pipeline that leaks, add "
+            "preprocess.allow_leak=true: manifest, metrics and report will say so.",
+        )
 
 
 def _check_keys(node: DictConfig, where: str, schema: type) -> None:

@@ -158,6 +158,22 @@ class TooFewConditions(InputError):
     """There are not enough conditions to fill every fold."""
 
 
+class NothingLeft(InputError):
+    """A filter leaves no cell or no gene."""
+
+
+class GenesAbsent(InputError):
+    """Data lack genes that a learned preprocessing reads."""
+
+
+class StageCannotLearn(InputError):
+    """The rows a preprocess stage may learn from do not allow what it computes."""
+
+
+class StillCounts(InputError):
+    """A model would be fitted on counts that nobody normalised and logged."""
+
+
 # --- config ----------------------------------------------------------------------------------------
 
 
@@ -193,6 +209,14 @@ class ChecksumUnpublished(ConfigError):
     """A file that nobody publishes a checksum for was asked for as if it could be verified."""
 
 
+class StageOutOfPlace(ConfigError):
+    """A preprocess stage is given values of a scale that it does not take."""
+
+
+class PreprocessLeaks(ConfigError):
+    """Preprocessing would learn from cells that a model is judged on, and nobody allowed it."""
+
+
 # --- resource --------------------------------------------------------------------------------------
 
 
@@ -222,6 +246,10 @@ class TooLittleDisk(ResourceError):
 
 class CloneFailed(ResourceError):
     """Other people's code cannot be cloned to where it belongs."""
+
+
+class PackageAbsent(ResourceError):
+    """An option needs a package that is not installed."""
 
 
 # --- training --------------------------------------------------------------------------------------

@@ -163,6 +163,8 @@ def judge_folds(
         "scale": dataset.declared.scale,
         "match": dataset.declared.match,
     }
+    if datamodule.preprocessor.stages:
+        judged.metrics["run"]["preprocess"] = datamodule.preprocessor.card()
     record |= {"split_hash": split.frozen_hash, "floors": {n: scales[n].factor for n in floors}}
     record["learned_in"] = sorted(set(calib.context_c.tolist()))
     record["measured_in"] = sorted(set(test.context_c.tolist()))

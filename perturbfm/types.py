@@ -94,6 +94,14 @@ def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarra
 
 
 @dataclass(frozen=True)
+class Learned:
+    """Evidence for an auditor: what was learned before fitting, and the row numbers that it looked at."""
+
+    what: str
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
 class Dims:
     """Sizes that the data decides and a model is built from."""
 
@@ -109,7 +117,7 @@ class Batch:
     """What a model sees of a set of rows or queries; `-1` is the index of an unknown label.
 
     Attributes:
-        x_ng: Mean expression of the row's matched input controls.
+        x_ng: Mean expression of the row's matched input controls, scaled where a `Scale` stage says so.
         x_var_ng: Variance of single input-control cells of the row's context (zeros where there are no cells).
         x_count_n: Number of input-control cells behind `x_ng`.
         intervention_n: Index of the intervention in the train vocabulary.

@@ -29,7 +29,6 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 def load_data(arguments: argparse.Namespace) -> PerturbDataset:
     """The data set that `--data` and `--set` name."""
     from perturbfm import config
+    from perturbfm.data import load_composed
 
-    cfg = config.compose_config([*config.data_overrides(arguments.data), *arguments.set])
-    dataset: PerturbDataset = config.build(cfg.data)
-    return dataset
+    return load_composed(config.compose_config([*config.data_overrides(arguments.data), *arguments.set]))

@@ -23,7 +23,7 @@ from perturbfm.errors import BadValue, ControlLabelAbsent, MissingColumn, Missin
 _BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, IORegistryError)
 """What anndata raises for: no HDF5 or cut short, parts absent, parts that disagree, foreign HDF5, a newer format."""
 
-_TAKEN = (*LABELS, "is_control", "size_factor")
+_TAKEN = (*LABELS, "is_control", "size_factor", "size")
 """Columns that are made here; a covariate of that name would overwrite one."""
 
 
@@ -68,7 +68,8 @@ def load_h5ad(
         covariates: Further columns to keep, under names of their own.
         layer: Layer to read instead of `X`.
         size_column: Library size to normalise counts by; null means the row's own sum.
-        target_sum: What normalised counts sum to. Obligatory for counts, refused for anything else.
+        target_sum: What normalised counts sum to; refused for anything but counts. Null leaves counts as they are, with
+            a column `size` where `size_column` is given, for the stages of `preprocess` to normalise.
         unit: `cells`, or `pseudobulk` where a row is a condition.
         controls: `cells`, or `baked_in` where the values are differences from control already.
         match: How a row finds its control: `context`, `context_batch` or `draw`.
@@ -98,9 +99,11 @@ def load_h5ad(
     for column in covariates:
         obs[column] = _plain(raw.obs[column])
     check_labels(obs, declared, needs_controls=True)
-    if scale == "counts":
-        size = _sizes(raw.obs[size_column]) if size_column else None
-        x_ng, declared = normalise_log1p(x_ng, obs, declared, size, float(target_sum or 0), size_column)
+    size = _sizes(raw.obs[size_column]) if size_column else None
+    if scale == "counts" and target_sum is not None:
+        x_ng, declared = normalise_log1p(x_ng, obs, declared, size, target_sum, size_column)
+    elif scale == "counts" and size is not None:
+        obs["size"] = size
     return PerturbDataset(AnnData(X=x_ng, obs=obs, var=pd.DataFrame(index=raw.var_names.astype(str))), declared)
 
 
@@ -127,13 +130,6 @@ def read_file(path: Path) -> AnnData:
 
 
 def _check_target(scale: str, target_sum: float | None) -> None:
-    if scale == "counts" and target_sum is None:
-        raise MissingValue(
-            "Counts need a target to be normalised to",
-            given="data.target_sum=null",
-            expected="a positive number",
-            fix="Set data.target_sum, for example 10000, and data.size_column when X holds a subset of the genes.",
-        )
     if target_sum is not None and (scale != "counts" or target_sum <= 0):
         raise BadValue(
             "data.target_sum does not fit the scale",

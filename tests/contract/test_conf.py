@@ -19,7 +19,7 @@ from perturbfm.types import VARIANCE_FLOOR, Batch, Dims
 
 CONF = places.conf_dir()
 SPLITS = CONF.parent / "splits"
-GROUPS = ("data", "split", "model", "trainer", "eval", "ablation")
+GROUPS = ("data", "preprocess", "split", "model", "trainer", "eval", "ablation")
 OBLIGATORY = {
     "h5ad": ["data.name=x", "data.path=x.h5ad", "data.scale=log1p"],
     "artifact": ["data.path=x"],

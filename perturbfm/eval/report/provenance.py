@@ -46,6 +46,7 @@ def provenance(metrics: Facts, manifest: Facts) -> dict[str, Any]:
     """Where the numbers come from."""
     run, panel = metrics.get("run") or {}, metrics.get("panel") or {}
     data = manifest.get("data") or {}
+    preprocess = run.get("preprocess") or {}
     facts = [
         ("Run", manifest.get("run_id")),
         ("Started (UTC)", manifest.get("started_utc")),
@@ -54,6 +55,8 @@ def provenance(metrics: Facts, manifest: Facts) -> dict[str, Any]:
         ("Data fingerprint", run.get("fingerprint") or data.get("fingerprint")),
         ("Split hash", run.get("split_hash") or manifest.get("split_hash")),
         ("Config hash", run.get("config_hash") or manifest.get("config_hash")),
+        ("Preprocessing", preprocess.get("stages") or "none in this run"),
+        ("Preprocessing learned from", _learned_from(preprocess)),
         ("Seed", run.get("seed", manifest.get("seed"))),
         ("Panel", f"{plain(panel.get('name'))}, version {plain(panel.get('version'))}"),
         ("Schema", f"{plain(metrics.get('schema'))}, {plain(manifest.get('schema'))}"),
@@ -65,3 +68,13 @@ def provenance(metrics: Facts, manifest: Facts) -> dict[str, Any]:
         "data": [(k.replace("_", " "), plain(v)) for k, v in sorted(data.items())],
         "packages": [(k, plain(v)) for k, v in sorted((manifest.get("packages") or {}).items())],
     }
+
+
+def _learned_from(preprocess: Facts) -> str | None:
+    """Which rows the stages looked at, in words."""
+    if not preprocess:
+        return None
+    rows = f"{preprocess.get('rows')} rows with SHA-256 {str(preprocess.get('rows_sha256'))[:12]}"
+    if preprocess.get("leaking"):
+        return f"ALL CELLS ({rows}): this leaks"
+    return f"train rows and the input controls of their contexts ({rows})"
