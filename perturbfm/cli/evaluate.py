@@ -95,6 +95,8 @@ def _records(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]
         raise _no_run(run_dir, str(e)) from e
     if not isinstance(cfg, DictConfig):
         raise _no_run(run_dir, "config.yaml holds no mapping")
+    if _stages(cfg) and "preprocess.json" not in manifest["files"]:
+        raise _no_run(run_dir, "manifest.json lacks the hash of preprocess.json")
     return cfg, manifest, calibration
 
 
@@ -180,10 +182,15 @@ def _preprocessor(cfg: DictConfig, dataset: PerturbDataset, split: Split, run_di
     """What the run learned of its data, read back and never learned again."""
     from perturbfm.train.preprocess import FILE, learning_rows, nothing, read
 
-    choice = cfg.get("preprocess")  # runs from before there was preprocessing have none
-    if choice is None or not choice.stages:
+    if not _stages(cfg):
         return nothing(dataset)
-    return read(run_dir / FILE, learning_rows(split, dataset.labels(), choice.learn_on))
+    return read(run_dir / FILE, learning_rows(split, dataset.labels(), cfg.preprocess.learn_on))
+
+
+def _stages(cfg: DictConfig) -> Any:
+    """The stages of a run; runs from before there was preprocessing have none."""
+    choice = cfg.get("preprocess")
+    return choice.stages if choice is not None else []
 
 
 def first_difference(a: Any, b: Any, where: str = "") -> str:

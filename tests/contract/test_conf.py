@@ -9,12 +9,13 @@ from omegaconf import OmegaConf
 
 from perturbfm import config, places
 from perturbfm.data.world_settings import PRESETS
-from perturbfm.errors import ConfigError
+from perturbfm.errors import ConfigError, StageOutOfPlace
 from perturbfm.eval.panel import panel_named
 from perturbfm.model.baseline.statistics import ConditionStatistics
 from perturbfm.model.response import AbstractClosedForm, AbstractNetwork
 from perturbfm.split import Split, SplitStore
 from perturbfm.train.fit import seed_all
+from perturbfm.train.preprocess import scale_after
 from perturbfm.types import VARIANCE_FLOOR, Batch, Dims
 
 CONF = places.conf_dir()
@@ -23,6 +24,13 @@ GROUPS = ("data", "preprocess", "split", "model", "trainer", "eval", "ablation")
 OBLIGATORY = {
     "h5ad": ["data.name=x", "data.path=x.h5ad", "data.scale=log1p"],
     "artifact": ["data.path=x"],
+}
+PROJECTS = {
+    "perturbench": "PerturbBench",
+    "gears": "GEARS",
+    "systema": "Systema",
+    "state": "State",
+    "scperturbench": "scPerturBench",
 }
 DIMS = Dims(n_genes=7, n_interventions=5, n_parts=4, n_contexts=3, n_batches=2)
 
@@ -105,6 +113,61 @@ def test_data_is_named_as_its_file(name):
 
 def test_the_default_world_is_a_preset_that_there_is():
     assert composed("data", "synthetic").data.preset in PRESETS
+
+
+@pytest.mark.parametrize("name", names("preprocess"))
+def test_a_preprocess_choice_builds_and_says_what_it_does(name):
+    chosen = composed("preprocess", name).preprocess
+    assert (chosen.name, chosen.learn_on, chosen.allow_leak) == (name, "train", False)
+    stages = [config.build(stage) for stage in chosen.stages]
+    lines = (CONF / "preprocess" / f"{name}.yaml").read_text().splitlines()
+    comment = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    if not stages:
+        assert name == "none"
+        return
+    if stages[0].takes == ("log1p",):
+        assert name.startswith("log_")
+        return
+    assert scale_after(stages, "counts") == "log1p"
+    with pytest.raises(StageOutOfPlace, match="log_hvg"):
+        scale_after(stages, "log1p")
+    for said in (f"What {PROJECTS[name]} does", "Where we deviate", "learn_on=all", "marked as leaking"):
+        assert said in comment
+
+
+PRESETS_BY_CATALOG = {  # genes in cells, target, flavor, highly variable genes, differential genes, perturbed genes
+    "perturbench": (10, "median", "seurat_v3", [4000], 25, True),
+    "gears": (None, "median", "seurat", [5000], 0, False),
+    "systema": (None, "median", "seurat", [5000], 0, False),
+    "state": (None, "median", "seurat", [2000], 0, False),
+    "scperturbench": (10, 10000, "seurat", [500, 1000, 2000, 5000], 0, False),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS_BY_CATALOG))
+def test_a_preset_has_the_numbers_of_its_project(name):
+    least, target, flavor, tops, de, perturbed = PRESETS_BY_CATALOG[name]
+    stages = [config.build(stage) for stage in composed("preprocess", name).preprocess.stages]
+    kinds = [type(s).__name__ for s in stages]
+    filters = ["FilterGenes"] if least else []
+    assert kinds == [*filters, "NormaliseTotal", "Log1p", *["HighlyVariable"] * len(tops)]
+    assert not least or stages[0].min_cells == least
+    assert stages[len(filters)].target == target
+    chosen = stages[len(filters) + 2 :]
+    assert [s.n_top for s in chosen] == tops
+    assert {(s.flavor, s.plus_de, s.plus_perturbed) for s in chosen} == {(flavor, de, perturbed)}
+    assert all(s.subset == (name != "scperturbench") for s in chosen)
+
+
+def test_scperturbench_filters_the_cells_it_states():
+    cells = config.plain(composed("preprocess", "scperturbench"))["preprocess"]["cells"]
+    assert {k: v for k, v in cells.items() if v is not None} == {
+        "min_genes": 200,
+        "max_mito_fraction": 0.1,
+        "relaxed_mito_fraction": 0.15,
+        "mito_prefix": "MT-",
+        "min_cells_per_condition": 30,
+    }
 
 
 @pytest.mark.parametrize("name", names("eval"))

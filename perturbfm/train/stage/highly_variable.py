@@ -149,8 +149,8 @@ class HighlyVariable(AbstractStage):
             f"Highly variable genes ({self.flavor}) cannot be learned from these rows",
             given=f"groups of {', '.join(f'{n} ({name})' for name, n in sizes.items())}; scanpy says: {cause}",
             expected="enough cells in every group for a smooth fit of variance on mean",
-            fix="Widen the fit (preprocess.stages.3.span=0.75, where 3 is the place of this stage, from 0), or rank all "
-            "rows together (preprocess.stages.3.batch_by=[]), or choose another flavor.",
+            fix="Widen the fit (preprocess.stages.3.span=0.75, where 3 is the place of this stage, from 0), or rank "
+            "all rows together (preprocess.stages.3.batch_by=[]), or choose another flavor.",
         )
 
 

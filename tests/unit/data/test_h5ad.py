@@ -213,9 +213,14 @@ def test_the_target_and_the_counts_are_part_of_the_fingerprint(load):
     assert one != load(COUNTS, scale="counts", target_sum=20.0).fingerprint
 
 
-def test_counts_without_a_target_are_refused(load):
-    with pytest.raises(MissingValue, match=r"Counts need a target to be normalised to: given data\.target_sum=null"):
-        load(COUNTS, scale="counts")
+def test_counts_without_a_target_stay_counts(load):
+    data = load(sparse.csr_matrix(COUNTS), scale="counts")
+    assert (data.declared.scale, data.declared.counts_hashed) == ("counts", False)
+    assert np.array_equal(data.adata.X.toarray(), COUNTS)
+    assert "size" not in data.obs
+    sized = load(COUNTS, scale="counts", size_column="umis")
+    assert sized.obs["size"].tolist() == file_obs()["umis"].tolist()
+    assert np.array_equal(sized.adata.X, COUNTS)
 
 
 @pytest.mark.parametrize(

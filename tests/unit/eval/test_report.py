@@ -334,3 +334,33 @@ def test_axes_hold_their_values(values):
     for v in values:
         assert axis.beyond(v) == ""
         assert 0 <= axis.at(v) <= 100
+
+
+# --- preprocessing -------------------------------------------------------------------------------------
+
+
+CARD = {
+    "name": "gears",
+    "learn_on": "train",
+    "leaking": False,
+    "stages": "gears (learned on train): Log1p()",
+    "rows": 42,
+}
+
+
+def test_preprocessing_is_told():
+    asked = example()
+    assert "none in this run" in render(**asked)
+    asked["metrics"]["run"]["preprocess"] = {**CARD, "rows_sha256": "ab" * 32}
+    page = render(**asked)
+    assert "gears (learned on train): Log1p()" in page
+    assert "train rows and the input controls of their contexts (42 rows with SHA-256 abababababab)" in page
+    assert "Preprocessing leaked" not in page
+
+
+def test_preprocessing_that_leaked_is_shouted():
+    asked = example()
+    asked["metrics"]["run"]["preprocess"] = {**CARD, "rows_sha256": "ab" * 32, "leaking": True, "learn_on": "all"}
+    page = render(**asked)
+    assert "<b>Preprocessing leaked.</b>" in page
+    assert "ALL CELLS (42 rows" in page
