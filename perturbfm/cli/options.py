@@ -29,6 +29,8 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 def load_data(arguments: argparse.Namespace) -> PerturbDataset:
     """The data set that `--data` and `--set` name."""
     from perturbfm import config
-    from perturbfm.data import load_composed
 
-    return load_composed(config.compose_config([*config.data_overrides(arguments.data), *arguments.set]))
+    cfg = config.compose_config([*config.data_overrides(arguments.data), *arguments.set])
+    from perturbfm.data import load_composed  # after the configuration is known to be right: it loads pandas
+
+    return load_composed(cfg)
