@@ -82,7 +82,7 @@ def cut(dataset: PerturbDataset, index: np.ndarray | None, *, counts: bool) -> R
         counts: Carry raw counts beside the values, where the data set has them.
     """
     labels, rows = dataset.labels(), np.arange(dataset.n_obs) if index is None else index
-    x_ng = sparse.csr_matrix(dataset.adata.X[slice(None) if index is None else index])
+    x_ng = sparse.csr_matrix(dataset.adata.X if index is None else dataset.adata.X[index])
     obs = dataset.obs.iloc[rows]
     raw = _counts(x_ng, dataset.declared.scale, obs, dataset.declared.counts_hashed) if counts else None
     return Rows(x_ng, dataset.genes, obs, labels.intervention_n[rows], labels.delimiter, raw)

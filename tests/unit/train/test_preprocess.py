@@ -11,8 +11,10 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
+from perturbfm.data.artifact import load_artifact, write_artifact
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
+from perturbfm.data.preprocess import normalise_log1p
 from perturbfm.errors import (
     ArtifactEdited,
     CheckpointMismatch,
@@ -31,6 +33,7 @@ from perturbfm.train.stage.filter_genes import FilterGenes
 from perturbfm.train.stage.highly_variable import HighlyVariable
 from perturbfm.train.stage.log1p import Log1p
 from perturbfm.train.stage.normalise_total import NormaliseTotal
+from perturbfm.train.stage.rows import cut
 from perturbfm.train.stage.scale import Scale
 
 
@@ -236,6 +239,29 @@ def test_log_data_may_lose_genes_and_nothing_else(tiny):
     columns = [dataset.genes.index(g) for g in out.genes]
     assert 4 <= len(columns) < 15
     assert np.array_equal(out.adata.X.toarray(), dataset.adata.X[:, columns].toarray())
+
+
+def test_counts_are_given_back_where_the_loader_normalised_them(tiny):
+    dataset = counted(tiny.adata())
+    obs = dataset.obs.copy()
+    values, declared = normalise_log1p(dataset.adata.X, obs, dataset.declared, None, 100.0)
+    logged = PerturbDataset(AnnData(values, obs=obs, var=dataset.var), declared)
+    rows = np.arange(5, 90, 3)
+    part = cut(logged, rows, counts=True)
+    assert np.array_equal(part.counts_ng.toarray(), dataset.adata.X[rows].toarray())
+    assert cut(logged, rows, counts=False).counts_ng is None
+    out = learn(logged, tiny.split(logged), [HighlyVariable(n_top=5, flavor="pearson_residuals")]).apply(logged)
+    assert out.n_genes == 5
+    assert out.declared.counts_hashed
+    assert len(out.fingerprint) == 64
+
+
+def test_what_comes_out_can_be_handed_on_as_an_artifact(dataset, learned, tmp_path):
+    out = learned.apply(dataset)
+    again = load_artifact(str(write_artifact(out, tmp_path / "a")))
+    assert again.fingerprint == out.fingerprint
+    before = load_artifact(str(write_artifact(dataset, tmp_path / "b")))
+    assert same(learned.apply(before), out)
 
 
 # --- replaying -----------------------------------------------------------------------------------------
