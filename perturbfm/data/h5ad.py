@@ -101,7 +101,9 @@ def load_h5ad(
     if scale == "counts":
         size = _sizes(raw.obs[size_column]) if size_column else None
         x_ng, declared = normalise_log1p(x_ng, obs, declared, size, float(target_sum or 0), size_column)
-    return PerturbDataset(AnnData(X=x_ng, obs=obs, var=pd.DataFrame(index=raw.var_names.astype(str))), declared)
+    var = pd.DataFrame(index=raw.var_names.astype(str))
+    beside = {"uns": dict(raw.uns), "varm": dict(raw.varm)}  # nothing reads them but the audit, which must
+    return PerturbDataset(AnnData(X=x_ng, obs=obs, var=var, **beside), declared)
 
 
 def read_file(path: Path) -> AnnData:

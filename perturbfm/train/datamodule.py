@@ -10,7 +10,7 @@ from perturbfm.data.dataset import PerturbDataset
 from perturbfm.split import Split
 from perturbfm.train.batches import IndexBatches, QueryBatches, RowBatches, summarise_controls
 from perturbfm.train.encoder import Encoder
-from perturbfm.types import Batch, join_labels
+from perturbfm.types import Batch, Learned, join_labels
 
 BLIND_FOLDS = ("calib", "test")
 """Folds that are only ever asked, in the order of the test dataloaders."""
@@ -40,6 +40,11 @@ class PerturbDataModule(pl.LightningDataModule):
         by_batch = dataset.declared.match != "context"
         name_n = join_labels(labels.condition_n, labels.batch_n, "#") if by_batch else labels.condition_n
         self.queries = {f: QueryBatches(self.rows, split.fold(f), name_n) for f in BLIND_FOLDS}
+
+    @property
+    def learned(self) -> tuple[Learned, ...]:
+        """What was learned from rows, and from which: for the audit."""
+        return (Learned("vocabulary", self.split.train_idx),)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Train rows, reshuffled every epoch."""
