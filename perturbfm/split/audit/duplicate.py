@@ -17,6 +17,7 @@ FEW_GENES = 20
 """Rows with fewer nonzero genes can be equal by chance."""
 
 _DENSE_ROWS = 65_536
+_ROWS_IN_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,13 @@ def _exact(x_ng: Any, rows: np.ndarray, group: np.ndarray, place_n: np.ndarray) 
     """Part candidate groups by what their rows really hold."""
     parted: dict[tuple[int, bytes], list[int]] = {}
     few: dict[tuple[int, bytes], bool] = {}
-    for row, number in zip(rows.tolist(), group.tolist(), strict=True):
-        digest, n_genes = _content(x_ng[row : row + 1])
-        parted.setdefault((number, digest), []).append(row)
-        few[number, digest] = n_genes < FEW_GENES
+    order = np.argsort(rows, kind="stable")  # files give blocks of rows in ascending order only
+    for low in range(0, len(rows), _ROWS_IN_BLOCK):
+        part = order[low : low + _ROWS_IN_BLOCK]
+        for place, (digest, n_genes) in zip(part.tolist(), _contents(x_ng[rows[part]]), strict=True):
+            key = (int(group[place]), digest)
+            parted.setdefault(key, []).append(int(rows[place]))
+            few[key] = n_genes < FEW_GENES
     kept = [(key, members) for key, members in parted.items() if len({int(place_n[r]) for r in members}) > 1]
     sizes = [len(members) for _, members in kept]
     return Duplicates(
@@ -125,18 +129,12 @@ def _exact(x_ng: Any, rows: np.ndarray, group: np.ndarray, place_n: np.ndarray) 
     )
 
 
-def _content(row: Any) -> tuple[bytes, int]:
-    """A digest of genes and values of one row, and how many genes are not zero."""
-    if sparse.issparse(row):
-        csr = sparse.csr_matrix(row)
-        genes, values = csr.indices, np.asarray(csr.data)
-        keep = values != 0
-        genes, values = genes[keep], values[keep]
-        order = np.argsort(genes, kind="stable")
-        genes, values = genes[order], values[order]
-    else:
-        dense = np.asarray(row)[0]
-        genes = np.flatnonzero(dense)
-        values = dense[genes]
-    digest = hashlib.sha256(genes.astype("<i8").tobytes() + values.astype("<f8").tobytes()).digest()
-    return digest, len(genes)
+def _contents(block: Any) -> Iterator[tuple[bytes, int]]:
+    """Per row a digest of genes and values, and how many genes are not zero."""
+    csr = sparse.csr_matrix(block)
+    csr.eliminate_zeros()
+    csr.sort_indices()
+    genes, values = csr.indices.astype("<i8"), csr.data.astype("<f8")
+    for low, high in zip(csr.indptr[:-1], csr.indptr[1:], strict=True):
+        content = genes[low:high].tobytes() + values[low:high].tobytes()
+        yield hashlib.sha256(content).digest(), int(high - low)
