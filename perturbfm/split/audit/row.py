@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -48,29 +49,29 @@ def _one_cell(message: str, names: list[str]) -> Finding:
 
 def _shared_barcodes(case: Case) -> Iterator[Finding]:
     rows = np.flatnonzero(case.place_n >= 0)
-    bare = [bare_barcode(str(case.labels.cell_n[row])) for row in rows]
+    bare = [bare_barcode(str(name)) for name in case.labels.cell_n[rows]]
     rows = rows[[b is not None for b in bare]]
     if not rows.size:
         return
-    key = Column.of(f"{case.labels.batch_n[row]}\x1f{b}" for row, b in zip(rows, filter(None, bare), strict=True))
-    place = case.place_n[rows]
-    low, high = np.full(len(key.names), len(PLACES)), np.full(len(key.names), -1)
-    np.minimum.at(low, key.code_n, place)
-    np.maximum.at(high, key.code_n, place)
-    apart = np.flatnonzero(low != high)
-    names = {code: str(case.labels.cell_n[row]) for row, code in zip(rows[::-1], key.code_n[::-1], strict=True)}
-    differ = [c for c in apart if len({str(v) for v in case.labels.cell_n[rows[key.code_n == c]]}) > 1]
-    sizes = np.bincount(Column.of(case.labels.batch_n[rows]).code_n)
-    expected = float((sizes.astype(float) ** 2).sum() / (2 * WHITELIST))
-    if differ and beyond_chance(len(differ), expected):
+    batch = case.batch.code_n[rows]
+    key = Column.of(f"{b}\x1f{code}" for b, code in zip(batch, filter(None, bare), strict=True)).code_n
+    several = np.flatnonzero(np.bincount(key)[key] > 1)
+    ids: dict[int, set[str]] = defaultdict(set)
+    places: dict[int, set[int]] = defaultdict(set)
+    for code, row in zip(key[several].tolist(), rows[several].tolist(), strict=True):
+        ids[code].add(str(case.labels.cell_n[row]))
+        places[code].add(int(case.place_n[row]))
+    names = [min(ids[code]) for code in ids if len(ids[code]) > 1 and len(places[code]) > 1]
+    expected = float((np.bincount(batch).astype(float) ** 2).sum() / (2 * WHITELIST))
+    if names and beyond_chance(len(names), expected):
         yield found(
             "warn",
             "Barcodes of one batch are in two folds or roles under ids that differ in suffix or prefix only",
-            given=f"{len(differ)} barcodes, first {min(names[c] for c in differ)}",
+            given=f"{len(names)} barcodes, first {min(names)}",
             expected=f"about {expected:.1f} by chance, were they different cells of several lanes",
             fix="If the file was joined from copies, remove them; if these are lanes, name data.batch_column.",
-            n=len(differ),
-            examples=[names[c] for c in differ],
+            n=len(names),
+            examples=names,
         )
 
 
