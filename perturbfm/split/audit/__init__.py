@@ -48,7 +48,7 @@ from perturbfm.split.audit.label import (
 from perturbfm.split.audit.learned import de_genes_chosen_on_test, learned_outside_train
 from perturbfm.split.audit.prior import graph_from_test_rows, prior_trained_on_test
 from perturbfm.split.audit.prior_file import read_aliases, read_prior
-from perturbfm.split.audit.role import control_match, controls_shared
+from perturbfm.split.audit.role import control_halves_by_batch, control_match, controls_shared
 from perturbfm.split.audit.row import duplicated_expression, same_cell_in_two_folds
 from perturbfm.split.audit.stored import target_statistics_in_uns
 from perturbfm.split.split import Split
@@ -69,6 +69,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     validation_overlaps_calibration,
     mode_transfer,
     control_match,
+    control_halves_by_batch,
     random_split,
     learned_outside_train,
     de_genes_chosen_on_test,

@@ -31,14 +31,13 @@ class Column:
 
     @classmethod
     def of(cls, label_n: Iterable[object]) -> Column:
-        """Number the labels of a column in sorted order."""
-        first: dict[str, int] = {}
-        texts = (label if type(label) is str else str(label) for label in label_n)
-        code_n = np.fromiter((first.setdefault(text, len(first)) for text in texts), dtype=np.int64)
-        names = sorted(first)
-        place = np.empty(len(names), dtype=np.int64)
-        place[[first[name] for name in names]] = np.arange(len(names))
-        return cls(place[code_n], tuple(names))
+        """Number the labels of a column, as text, in sorted order."""
+        labels = label_n.tolist() if isinstance(label_n, np.ndarray) else list(label_n)
+        text = {label: str(label) for label in set(labels)}
+        names = sorted(set(text.values()))
+        number = {name: code for code, name in enumerate(names)}
+        code = {label: number[name] for label, name in text.items()}
+        return cls(np.fromiter(map(code.__getitem__, labels), np.int64, len(labels)), tuple(names))
 
     def at(self, rows: np.ndarray) -> set[str]:
         """The labels of some rows."""

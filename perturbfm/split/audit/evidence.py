@@ -73,7 +73,7 @@ class Evidence:
         x_ng: Matrix [n, g]: CSR or dense, in memory, memory-mapped or anything that gives blocks of rows by slice.
         genes: Gene names in order.
         uns: What the file stores beside matrix and labels: key path (`uns/a/b`, `varm/x`) to array, list or value.
-        names: Names in `layers`, `obsm` and `varm`, for the record.
+        names: Names in `layers`, `obsm` and `varm`, whose content is not gathered (that of `varm` is, in `uns`).
         learned: What was learned from rows, and from which; differential genes as `DeGenes`.
         priors: Declared origins of the graphs, embeddings and weights in use.
         aliases: Gene symbol to official symbol.

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from perturbfm.split.audit.case import PLACES, Case, Column
 from perturbfm.split.audit.finding import Finding, found
 from perturbfm.split.audit.row import ROLE, equal_rows
 from perturbfm.split.split import FOLDS, ROLES
+from perturbfm.types import join_labels
+
+LEAST_CONTROLS = 10
+"""Controls of a batch from which one role for all of them is no chance of few."""
 
 REMAKE = "Do not use this split; make a new one with `perturbfm splits create`."
 
@@ -47,8 +53,7 @@ def controls_shared(case: Case) -> Iterator[Finding]:
 
 
 def _shared_ids(case: Case) -> Iterator[Finding]:
-    cell = Column.of(case.labels.cell_n)
-    shown, truth = (cell.at(case.fold(name)) for name in ROLES)
+    shown, truth = (set(case.labels.cell_n[case.fold(name)].tolist()) for name in ROLES)
     both = sorted(shown & truth)
     if both:
         yield found(
@@ -59,6 +64,34 @@ def _shared_ids(case: Case) -> Iterator[Finding]:
             fix=REMAKE,
             n=len(both),
             examples=both,
+        )
+
+
+def control_halves_by_batch(case: Case) -> Iterator[Finding]:
+    """All controls of one batch of a context have the same role, while the context has controls of both.
+
+    Then input and reference controls differ by the batch, and every delta of the context by that difference (between
+    batches of one line it was seen larger than most gene effects). Control halves are to be stratified by batch.
+    """
+    stratum = Column.of(join_labels(case.labels.context_n, case.labels.batch_n, " / "))
+    roles = [PLACES.index(name) for name in ROLES]
+    by_stratum, by_context = (case.table(column)[:, roles] for column in (stratum, case.context))
+    rows = np.flatnonzero(case.place_n >= ROLE)
+    context_of = dict(zip(stratum.code_n[rows].tolist(), case.context.code_n[rows].tolist(), strict=True))
+    lopsided = [
+        stratum.names[s]
+        for s, c in context_of.items()
+        if by_stratum[s].min() == 0 and by_stratum[s].max() >= LEAST_CONTROLS and by_context[c].min() > 0
+    ]
+    if lopsided:
+        yield found(
+            "warn",
+            "All controls of a batch have one role",
+            given=f"{len(lopsided)} batches (context / batch), first {min(lopsided)}",
+            expected="input and reference controls in every batch",
+            fix="Make a new split that halves controls within batches.",
+            n=len(lopsided),
+            examples=lopsided,
         )
 
 

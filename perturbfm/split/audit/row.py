@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -28,10 +28,12 @@ def same_cell_in_two_folds(case: Case) -> Iterator[Finding]:
     row, times = np.unique(every, return_counts=True)
     if (times > 1).any():
         yield _one_cell("Rows are in two folds or roles", [str(r) for r in row[times > 1]])
-    cell = Column.of(case.labels.cell_n)
-    twice = np.flatnonzero((case.table(cell) > 0).sum(axis=1) > 1)
-    if twice.size:
-        yield _one_cell("Cell ids are in two folds or roles", [cell.names[code] for code in twice])
+    ids = case.labels.cell_n[row]
+    if len(set(ids.tolist())) < len(ids):
+        cell = Column.of(case.labels.cell_n)
+        twice = np.flatnonzero((case.table(cell) > 0).sum(axis=1) > 1)
+        if twice.size:
+            yield _one_cell("Cell ids are in two folds or roles", [cell.names[code] for code in twice])
     yield from _shared_barcodes(case)
 
 
@@ -49,19 +51,20 @@ def _one_cell(message: str, names: list[str]) -> Finding:
 
 def _shared_barcodes(case: Case) -> Iterator[Finding]:
     rows = np.flatnonzero(case.place_n >= 0)
-    bare = [bare_barcode(str(name)) for name in case.labels.cell_n[rows]]
+    bare = [bare_barcode(str(name)) for name in case.labels.cell_n[rows].tolist()]
     rows = rows[[b is not None for b in bare]]
     if not rows.size:
         return
     batch = case.batch.code_n[rows]
-    key = Column.of(f"{b}\x1f{code}" for b, code in zip(batch, filter(None, bare), strict=True)).code_n
-    several = np.flatnonzero(np.bincount(key)[key] > 1)
-    ids: dict[int, set[str]] = defaultdict(set)
-    places: dict[int, set[int]] = defaultdict(set)
-    for code, row in zip(key[several].tolist(), rows[several].tolist(), strict=True):
-        ids[code].add(str(case.labels.cell_n[row]))
-        places[code].add(int(case.place_n[row]))
-    names = [min(ids[code]) for code in ids if len(ids[code]) > 1 and len(places[code]) > 1]
+    keys = list(zip(batch.tolist(), filter(None, bare), strict=True))
+    several = {key for key, times in Counter(keys).items() if times > 1}
+    ids: dict[tuple[int, str], set[str]] = defaultdict(set)
+    places: dict[tuple[int, str], set[int]] = defaultdict(set)
+    for key, row in zip(keys, rows.tolist(), strict=True):
+        if key in several:
+            ids[key].add(str(case.labels.cell_n[row]))
+            places[key].add(int(case.place_n[row]))
+    names = [min(ids[key]) for key in ids if len(ids[key]) > 1 and len(places[key]) > 1]
     expected = float((np.bincount(batch).astype(float) ** 2).sum() / (2 * WHITELIST))
     if names and beyond_chance(len(names), expected):
         yield found(

@@ -91,6 +91,8 @@ def _keyed(case: Case) -> Iterator[Finding]:
             by_verdict["refuse" if effects and "test" in kinds else "warn"].append(path)
         elif any(part.startswith(GENE_LISTS) for part in path.split("/")):
             by_verdict["warn"].append(path)
+    for part, keys in (case.evidence.names or {}).items():
+        by_verdict["warn"] += [f"{part}/{key}" for key in keys if part != "varm" and names.kind(key)]
     for verdict, paths in by_verdict.items():
         if paths:
             yield found(

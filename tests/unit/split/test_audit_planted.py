@@ -130,6 +130,8 @@ def test_a_toy_without_leaks_passes(axes):
 
 def test_what_nobody_looked_at_is_said():
     found = audit(Toy().split(), Toy().labels)
+    (spelling,) = found.of("perturbation_under_two_labels")
+    assert (spelling.verdict, "aliases were not compared" in spelling.message) == ("pass", True)
     unseen = {f.check: f.message for f in found.with_verdict("not_checked")}
     assert set(unseen) == {
         "duplicated_expression",
@@ -333,6 +335,13 @@ def test_nearly_empty_equal_controls_are_warned_of():
     toy.x_ng[[toy.rows("input")[0], toy.rows("reference")[0]]] = 0
     (finding,) = only(toy.audit(), "controls_shared")
     assert (finding.verdict, finding.message) == ("warn", "Nearly empty controls have the same expression")
+
+
+def test_a_batch_whose_controls_have_one_role_is_warned_of():
+    toy = Toy()
+    toy.place[toy.rows("reference", context="k1", batch="b1")] = "input"
+    (finding,) = only(toy.audit(), "control_halves_by_batch")
+    assert said(finding) == "warn: All controls of a batch have one role: 1 batches (context / batch), first k1 / b1"
 
 
 # --- folds ---------------------------------------------------------------------------------------------
@@ -553,6 +562,12 @@ def test_control_means_train_means_and_names_are_no_finding():
 def test_statistics_under_the_name_of_a_test_condition_are_found(path, value, verdict):
     found = only(Toy().audit(uns={path: value}), "target_statistics_in_uns")
     assert [f.verdict for f in found] == ([verdict] if verdict else [])
+
+
+def test_a_layer_with_the_name_of_a_test_condition_is_warned_of():
+    names = {"layers": ("counts", "k0_F"), "obsm": ("X_pca",), "varm": ("G",)}
+    (finding,) = only(Toy().audit(names=names), "target_statistics_in_uns")
+    assert (finding.verdict, finding.examples) == ("warn", ("layers/k0_F",))
 
 
 def test_a_table_by_perturbation_is_found():
