@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from perturbfm.split.audit.case import PLACES, Case
 from perturbfm.split.audit.evidence import DeGenes, rows_of
-from perturbfm.split.audit.finding import Finding, found, not_checked
+from perturbfm.split.audit.finding import Finding, found, not_applicable, not_checked
 from perturbfm.types import Learned
 
 DE = "de_genes"
@@ -32,7 +32,8 @@ def learned_outside_train(case: Case) -> Iterator[Finding]:
     Allowed are train rows and input controls of train's contexts. Genes chosen because they vary in the test, or a
     scaler that knows its mean, hand the model a part of the answer.
     """
-    yield from _looked(case, lambda one: not is_de(one) and not is_graph(one), "was learned outside train")
+    mine = (one for one in case.evidence.learned or () if not is_de(one) and not is_graph(one))
+    yield from _looked(case, tuple(mine), "was learned outside train", "nothing was learned from rows")
 
 
 def de_genes_chosen_on_test(case: Case) -> Iterator[Finding]:
@@ -40,16 +41,17 @@ def de_genes_chosen_on_test(case: Case) -> Iterator[Finding]:
 
     A model that is told, or scored on, the genes that changed in the test knows where the effect is.
     """
-    yield from _looked(case, is_de, "was computed outside train")
+    mine = tuple(one for one in case.evidence.learned or () if is_de(one))
+    yield from _looked(case, mine, "was computed outside train", "no differential genes were computed")
 
 
-def _looked(case: Case, concerns: Callable[[Learned], bool], message: str) -> Iterator[Finding]:
+def _looked(case: Case, mine: Sequence[Learned], message: str, none: str) -> Iterator[Finding]:
     if case.evidence.learned is None:
         yield not_checked("nobody said what was learned from which rows", "Give the learned stages in the evidence.")
-        return
-    for one in case.evidence.learned:
-        if concerns(one):
-            yield from outside_train(case, one.what, rows_of(one), message)
+    elif not mine:
+        yield not_applicable(none)
+    for one in mine:
+        yield from outside_train(case, one.what, rows_of(one), message)
 
 
 def allowed_rows(case: Case) -> np.ndarray:

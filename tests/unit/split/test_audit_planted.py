@@ -440,6 +440,8 @@ def test_differential_genes_of_test_cells_are_found(kind):
     (finding,) = only(toy.audit(learned=(kind("de_genes of F", toy.rows("test")),)), "de_genes_chosen_on_test")
     assert said(finding).startswith("refuse: de_genes of F was computed outside train: ")
     assert not only(toy.audit(learned=(kind("de_genes of A", toy.rows("train")),)), "de_genes_chosen_on_test")
+    (none,) = toy.audit(learned=()).of("de_genes_chosen_on_test")
+    assert (none.verdict, none.message) == ("pass", "Does not apply: no differential genes were computed")
 
 
 def test_a_graph_from_test_rows_is_found():
