@@ -132,6 +132,7 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     seed: int = 0
+    priors: list[str] = field(default_factory=list)
 
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -560,7 +561,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
-    content = plain(cfg)
+    content = {k: v for k, v in plain(cfg).items() if k != "priors"}
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
     content["data"] = {k: v for k, v in content["data"].items() if k != "path"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from perturbfm.data.dataset import PerturbDataset
     from perturbfm.judging import RunResult
     from perturbfm.record import RunFolder
-    from perturbfm.split import Split
+    from perturbfm.split import Audit, Prior, Split
     from perturbfm.train.datamodule import PerturbDataModule
     from perturbfm.train.preprocess import Preprocessor
     from perturbfm.train.response_module import ResponseModule
@@ -56,30 +56,34 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
             expected="the hash of a frozen split",
             fix="Make one with `perturbfm splits create`, then pass split=frozen split.hash=HASH.",
         )
+    from perturbfm.auditing import evidence_of, priors_of
     from perturbfm.data import load_composed
     from perturbfm.record import RunFolder, assert_writable
     from perturbfm.split import SplitStore, audit
     from perturbfm.train.preprocess import scale_after
 
+    priors = priors_of(cfg.priors)
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
     stages = [config.build(stage) for stage in cfg.preprocess.stages]
     dataset = load_composed(cfg)
     scale_after(stages, dataset.declared.scale)
     split.assert_fits(dataset.fingerprint, dataset.n_obs)
-    audit(split, dataset.labels())
+    audited = audit(split, dataset.labels(), evidence_of(dataset, priors))
+    audited.assert_no_leak()
     facts = {
         "seed": cfg.seed,
         "ablation": cfg.ablation.name,
         "data": dataset.metadata,
         "sweep": sweep,
         "split": split.summary(),
+        "audit": audited.to_plain(),
     }
     folder = RunFolder(
         places.outputs_dir(), str(split.frozen_hash), str(cfg.model.name), config.config_hash(cfg), facts
     )
     try:
-        result = _in_folder(cfg, dataset, split, stages, folder)
+        result = _in_folder(cfg, dataset, split, stages, folder, audited, priors)
     except BaseException as e:
         stopped = isinstance(e, KeyboardInterrupt) or (
             isinstance(e, SystemExit) and isinstance(e.__context__, KeyboardInterrupt)
@@ -94,8 +98,15 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
 
 
 def _in_folder(
-    cfg: DictConfig, dataset: PerturbDataset, split: Split, stages: list[AbstractStage], folder: RunFolder
+    cfg: DictConfig,
+    dataset: PerturbDataset,
+    split: Split,
+    stages: list[AbstractStage],
+    folder: RunFolder,
+    audited: Audit,
+    priors: tuple[Prior, ...],
 ) -> RunResult:
+    from perturbfm.auditing import with_learned
     from perturbfm.files import write_text
     from perturbfm.judging import Judge
     from perturbfm.train.datamodule import PerturbDataModule
@@ -106,6 +117,9 @@ def _in_folder(
     seed_all(cfg.seed)
     t = cfg.trainer
     datamodule = PerturbDataModule(dataset, split, t.batch_size, cfg.seed, t.num_workers, preprocessor)
+    audited = with_learned(audited, dataset, split, datamodule.provenance(), priors, cfg.preprocess.allow_leak)
+    folder.note(audit=audited.to_plain())
+    audited.assert_no_leak()
     folder.note(unknown_to_train=datamodule.encoder.unknown(dataset.labels(), split.test_idx))
     floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
     seed_all(cfg.seed)

@@ -47,6 +47,9 @@ class Labels:
         controls: `cells`, or `baked_in` where values are already differences.
         delimiter: What joins the parts of a combination, or None.
         match: Within what a row finds its control: `context`, or `context_batch` (drawn controls too).
+        dose_n: Dose per row as canonical text, "" for none; None where the data declare no dose.
+        time_n: Time per row as canonical text, "" for none; None where the data declare no time.
+        covariates: Further columns of one value per row, by name.
     """
 
     cell_n: np.ndarray
@@ -61,6 +64,9 @@ class Labels:
     controls: str = "cells"
     delimiter: str | None = None
     match: str = "context"
+    dose_n: np.ndarray | None = None
+    time_n: np.ndarray | None = None
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sizes = {len(getattr(self, f)) for f in ("cell_n", "pert_n", "context_n", "batch_n", "mode_n", "is_control_n")}
@@ -88,17 +94,22 @@ class Labels:
         return join_labels(self.context_n, self.intervention_n, "|")
 
 
-def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
-    """Join two label columns element by element."""
-    return np.array([f"{a}{sign}{b}" for a, b in zip(left_n, right_n, strict=True)], dtype=object)
-
-
 @dataclass(frozen=True)
 class Learned:
-    """Evidence for an auditor: what was learned before fitting, and the row numbers that it looked at."""
+    """Something that was learned from rows: a vocabulary, a gene selection, a scaler, a median.
+
+    Attributes:
+        what: Name of what was learned, for people.
+        rows: Row numbers of the data set that it looked at.
+    """
 
     what: str
     rows: np.ndarray
+
+
+def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
+    """Join two label columns element by element."""
+    return np.array([f"{a}{sign}{b}" for a, b in zip(left_n, right_n, strict=True)], dtype=object)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`perturbfm splits`: freeze, show and list splits."""
+"""`perturbfm splits`: freeze, show, list and audit splits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from perturbfm.cli import audit
 from perturbfm.cli.options import add_data, load_data
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ SPECS = ("context_ood", "leave_one_context_out")
 
 def add(verbs: Any) -> None:
     """Add the verb."""
-    p = verbs.add_parser("splits", help="freeze, show and list splits", description="Freeze, show and list splits.")
+    p = verbs.add_parser(
+        "splits", help="freeze, show, list and audit splits", description="Freeze, show, list and audit splits."
+    )
     inner = p.add_subparsers(dest="splits_verb", required=True, metavar="VERB")
     create = inner.add_parser("create", help="freeze a split; its hash stands alone on the last line")
     add_data(create)
@@ -37,6 +40,7 @@ def add(verbs: Any) -> None:
     show.set_defaults(call=show_split)
     listing = inner.add_parser("list", help="list stored splits, and those that do not verify")
     listing.set_defaults(call=list_splits)
+    audit.add(inner)
 
 
 def store() -> SplitStore:

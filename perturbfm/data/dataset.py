@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from perturbfm.data.check import check_labels, check_matrix, check_names, check_options
+from perturbfm.data.check import LABELS, check_labels, check_matrix, check_names, check_options
 from perturbfm.data.controls import ControlMatch, match_controls
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import fingerprint
@@ -19,6 +19,10 @@ from perturbfm.types import Labels
 
 if TYPE_CHECKING:
     import torch
+
+
+_OWN = (*LABELS, "is_control", "size_factor")
+"""Columns of the view itself; the others are covariates."""
 
 
 class Tensors(NamedTuple):
@@ -166,6 +170,7 @@ class PerturbDataset:
             controls=self.declared.controls,
             delimiter=self.declared.delimiter,
             match="context" if self.declared.match == "context" else "context_batch",
+            covariates={str(c): self.obs[c].to_numpy() for c in self.obs.columns if c not in _OWN},
         )
 
     def dense(self, rows: np.ndarray | slice) -> np.ndarray:

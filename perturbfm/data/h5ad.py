@@ -104,7 +104,9 @@ def load_h5ad(
         x_ng, declared = normalise_log1p(x_ng, obs, declared, size, target_sum, size_column)
     elif scale == "counts" and size is not None:
         obs["size"] = size
-    return PerturbDataset(AnnData(X=x_ng, obs=obs, var=pd.DataFrame(index=raw.var_names.astype(str))), declared)
+    var = pd.DataFrame(index=raw.var_names.astype(str))
+    beside = {"uns": dict(raw.uns), "varm": dict(raw.varm)}  # nothing reads them but the audit, which must
+    return PerturbDataset(AnnData(X=x_ng, obs=obs, var=var, **beside), declared)
 
 
 def read_file(path: Path) -> AnnData:
