@@ -34,7 +34,7 @@ def _check_10x(path: Path) -> None:
     with h5py.File(path, "r") as file:
         groups = [file["matrix"]] if "matrix" in file else [g for g in file.values() if isinstance(g, h5py.Group)]
         for group in groups:
-            named = [f"features/{k}" for k in ("id", "name", "feature_type", "genome")]
+            named = [f"features/{k}" for k in ("id", "name", "feature_type")]
             named = named if group.name == "/matrix" else ["genes", "gene_names"]
             lacking = [k for k in ("barcodes", "data", "indices", "indptr", "shape", *named) if k not in group]
             if lacking:
