@@ -1,6 +1,7 @@
 """Files -> `PerturbDataset`.
 
-Comes in: a file of any format of the field and the names of its columns (from a yaml), an interchange artifact, or the planted world.
+Comes in: a file of any format of the field and the names of its columns (from a yaml), an interchange
+    artifact, or the planted world.
 Goes out: `PerturbDataset`, a checked view of AnnData, with a content fingerprint that splits lock themselves to, and
     `Labels`, the part of it that a split rule may see.
 May import: types, errors, config (to read a yaml by name); numpy, scipy, pandas, anndata. No torch at import.
