@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add `--data` and `--set`."""
-    parser.add_argument("--data", required=True, help="a name in conf/data, an .h5ad, or an artifact folder")
+    parser.add_argument("--data", required=True, help="a name in conf/data, a data file, or an artifact folder")
     add_set(parser)
 
 

@@ -49,7 +49,7 @@ PUBLISHED = (
     ("PapalexiSatija2021_eccite_protein.h5ad", 1191551, "072902"),
     ("SchiebingerLander2019_GSE106340.h5ad", 378858726, "8d988c"),
 )
-LOADER = set(parameters_of("perturbfm.data.h5ad.load_h5ad"))
+LOADER = set(parameters_of("perturbfm.data.file.load_file"))
 
 
 def test_the_data_sets_that_benchmarks_use_are_there():

@@ -24,7 +24,7 @@ PERTURBENCH = "preprocess=perturbench"
         (["preprocess.stages=[log1p]"], BadValue, r"preprocess\.stages\.0 is no stage"),
         (["preprocess.stages=[{n_top: 3}]"], MissingValue, r"preprocess\.stages\.0 names no _target_"),
         (
-            ["preprocess.stages=[{_target_: perturbfm.data.h5ad.load_h5ad, name: a, path: b, scale: c}]"],
+            ["preprocess.stages=[{_target_: perturbfm.data.file.load_file, name: a, path: b, scale: c}]"],
             ForbiddenTarget,
             r"preprocess\.stages\.0 is no preprocess stage",
         ),

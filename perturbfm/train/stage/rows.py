@@ -14,7 +14,7 @@ from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.fingerprint import counts_from_log1p
 from perturbfm.errors import GenesAbsent, NothingLeft
 
-SIZE = "size"
+SIZE = "library_size"
 """Column of `obs` with the library sizes of counts that are not normalised yet, where the file states them."""
 
 
