@@ -33,11 +33,15 @@ def recipe(entry: Entry, file: File, path: Path) -> str | None:
     if file.columns is None:
         return None
     where = str(path) if file.format in ("h5ad", "h5mu") else UNSAID
-    lines = ["defaults: [h5ad, _self_]", f"name: {recipe_name(entry, file)}", _line("path", where)]
+    lines = ["defaults: [file, _self_]", f"name: {recipe_name(entry, file)}", _line("path", where)]
     said = {k: file.columns[k] for k in COLUMNS if k in file.columns}
     told = {k: _line(k, v) for k, v in said.items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
-    if len(lines) + len(told) > MOST_LINES and "batch_column" in told:  # what a run can do without
-        told["context_column"] += f"   # also there: {told.pop('batch_column')}"
+    if "context" in told:
+        told["context"] = f"context_column: null\n{told['context']}"
+    if (
+        len(lines) + len(told) + ("context" in told) > MOST_LINES and "batch_column" in told
+    ):  # what a run can do without
+        told["context" if "context" in told else "context_column"] += f"   # also there: {told.pop('batch_column')}"
     lines += told.values()
     return "\n".join(lines) + "\n"
 

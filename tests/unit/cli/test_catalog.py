@@ -153,7 +153,7 @@ def test_the_printed_yaml_reads_the_fetched_file(capsys, shelf, tmp_path, monkey
     monkeypatch.setenv("PERTURBFM_CONF", str(conf.parent))
     code, _, err = typed(capsys, "info", "--data", "tiny")
     assert code == 3, err
-    assert "data.context_column has the wrong type" in err
+    assert "The context is not declared once" in err
     (conf / "tiny.yaml").write_text(text.replace("context_column: null", "context_column: line"))
     code, out, _ = typed(capsys, "info", "--data", "tiny")
     assert code == 0
