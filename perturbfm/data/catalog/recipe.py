@@ -38,7 +38,8 @@ def recipe(entry: Entry, file: File, path: Path) -> str | None:
     told = {k: _line(k, v) for k, v in said.items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
     if "context" in told:
         told["context"] = f"context_column: null\n{told['context']}"
-    if (
+    n_lines = len(lines) + len(told) + ("context" in told)
+    if n_lines > MOST_LINES and "batch_column" in told:  # what a run can do without
         len(lines) + len(told) + ("context" in told) > MOST_LINES and "batch_column" in told
     ):  # what a run can do without
         told["context" if "context" in told else "context_column"] += f"   # also there: {told.pop('batch_column')}"
