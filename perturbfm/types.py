@@ -47,6 +47,9 @@ class Labels:
         controls: `cells`, or `baked_in` where values are already differences.
         delimiter: What joins the parts of a combination, or None.
         match: Within what a row finds its control: `context`, or `context_batch` (drawn controls too).
+        dose_n: Dose of each row as text, "" for none, parts of a combination joined by `delimiter`; None undeclared.
+        time_n: Time since the intervention as text, "" for none; None undeclared.
+        covariates: Further columns by name (donor, study, guide).
     """
 
     cell_n: np.ndarray
@@ -61,9 +64,14 @@ class Labels:
     controls: str = "cells"
     delimiter: str | None = None
     match: str = "context"
+    dose_n: np.ndarray | None = None
+    time_n: np.ndarray | None = None
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = {len(getattr(self, f)) for f in ("cell_n", "pert_n", "context_n", "batch_n", "mode_n", "is_control_n")}
+        columns = [self.cell_n, self.pert_n, self.context_n, self.batch_n, self.mode_n, self.is_control_n]
+        columns += [c for c in (self.dose_n, self.time_n, *self.covariates.values()) if c is not None]
+        sizes = {len(column) for column in columns}
         if len(sizes) != 1:
             raise ShapeMismatch(
                 "Label columns have different lengths",
@@ -79,8 +87,16 @@ class Labels:
 
     @property
     def intervention_n(self) -> np.ndarray:
-        """`perturbation@mode` per row: activation and knock-down of one gene are never the same label."""
-        return join_labels(self.pert_n, self.mode_n, "@")
+        """`perturbation@mode` per row, with `;dose=` and `;time=` where declared.
+
+        Activation and knock-down of one gene, or two doses of one compound, are never the same label.
+        """
+        label_n = join_labels(self.pert_n, self.mode_n, "@")
+        for name, value_n in (("dose", self.dose_n), ("time", self.time_n)):
+            if value_n is not None:
+                added = [f"{a};{name}={b}" if b else a for a, b in zip(label_n, value_n, strict=True)]
+                label_n = np.array(added, dtype=object)
+        return label_n
 
     @property
     def condition_n(self) -> np.ndarray:
