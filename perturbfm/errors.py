@@ -146,6 +146,10 @@ class UnknownContext(InputError):
     """A context named for a split is not in the data."""
 
 
+class UnknownDose(InputError):
+    """A held-out dose is not in the data."""
+
+
 class NoSharedPerturbation(InputError):
     """A held-out context shares no intervention with the contexts a model may learn from."""
 
@@ -156,6 +160,10 @@ class TooFewControls(InputError):
 
 class TooFewConditions(InputError):
     """There are not enough conditions to fill every fold."""
+
+
+class GuidesNotGenes(InputError):
+    """Labels are of guides, where the split deals genes."""
 
 
 # --- config ----------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class Split:
         return self.test_idx if self.ood_idx is None else self.ood_idx[axis]
 
     def in_distribution_rows(self, axis: str) -> np.ndarray:
-        """Rows to hold those of `ood_rows` against: the rest of the test, or the calibration fold where none is left."""
+        """Rows to hold those of `ood_rows` against: the rest of the test, or calibration where there is none."""
         rest = np.setdiff1d(self.test_idx, self.ood_rows(axis))
         return rest if rest.size else self.calib_idx
 

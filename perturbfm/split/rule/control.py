@@ -9,7 +9,7 @@ import numpy as np
 from perturbfm.errors import TooFewControls
 from perturbfm.split.rule.option import MOST_REFERENCE, Dealing
 from perturbfm.split.rule.order import digest
-from perturbfm.split.rule.unit import group_rows
+from perturbfm.split.rule.unit import Unit, group_rows
 from perturbfm.types import Labels
 
 LEAST_IN_BATCH = 2
@@ -62,7 +62,7 @@ def _reference_sizes(controls_b: Mapping[str, int], least: int) -> dict[str, int
 def _check_controls(
     counts: Mapping[str, Mapping[str, int]],
     sizes: Mapping[str, Mapping[str, int]],
-    batches: Collection[tuple[str, str]],
+    batches: Collection[Unit],
     min_controls: int,
 ) -> None:
     """Refuse contexts with too few controls on a side, and those of the (context, batch) that have not two on each."""

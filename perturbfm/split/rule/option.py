@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from perturbfm.errors import BadValue, nearest
 from perturbfm.split.split import whole_number
@@ -114,6 +115,11 @@ def names_among(name: str, given: object, known: Collection[str], example: str) 
             fix=f"Check the spelling ({close}).",
         )
     return tuple(sorted(listed))
+
+
+def listed(value: object) -> list[Any]:
+    """The items of a list; nothing where something else was given, so that a word is never read letter by letter."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
 
 
 def _shown(known: Collection[str]) -> str:

@@ -63,6 +63,11 @@ class Units:
         """Number of rows of some units."""
         return sum(len(self.rows[unit]) for unit in units)
 
+    def other_modes(self, test: Iterable[Unit]) -> list[Unit]:
+        """Units whose mode no unit of the test has: they can teach nothing that is asked."""
+        asked = {self.mode[unit] for unit in test}
+        return [unit for unit in self.rows if self.mode[unit] not in asked]
+
     def parts(self, unit: Unit) -> tuple[str, ...]:
         """Genes or compounds of a unit's intervention, sorted."""
         return parts_of(self.pert[unit], self.delimiter)
