@@ -10,7 +10,6 @@ import numpy as np
 
 from perturbfm.errors import ConfigError, InputError, PerturbFMError, TooFewControls
 from perturbfm.split.rule import (
-    combination,
     context_ood,
     covariate_ood,
     covariate_transfer,
@@ -18,6 +17,7 @@ from perturbfm.split.rule import (
     random_cells,
     several_axes,
     time_ood,
+    unseen_combination,
     unseen_perturbation,
 )
 from perturbfm.split.split import Split
@@ -93,8 +93,8 @@ def _candidates(labels: Labels) -> Iterator[tuple[Rule, str, dict[str, Any]]]:
         for context in contexts:
             yield unseen_perturbation, "unseen_perturbation", {"within": [context]}
     if labels.delimiter is not None:
-        yield combination, "combination", {"seen": [2]}
-        yield combination, "combination", {"seen": [0, 1, 2]}
+        yield unseen_combination, "unseen_combination", {"seen": [2]}
+        yield unseen_combination, "unseen_combination", {"seen": [0, 1, 2]}
     if labels.dose_n is not None:
         for dose in _levels(labels, labels.dose_n):
             yield dose_ood, "dose_ood", {"holdout": [dose]}

@@ -7,20 +7,19 @@ split down, `axis` says what is out of distribution. Random is an order of diges
 names and seed alone.
 """
 
-from perturbfm.split.rule.combination import combination
-from perturbfm.split.rule.context_ood import context_ood, leave_one_context_out
-from perturbfm.split.rule.covariate_ood import covariate_ood
-from perturbfm.split.rule.covariate_transfer import covariate_transfer
+from perturbfm.split.rule.combination import unseen_combination
+from perturbfm.split.rule.context import context_ood, leave_one_context_out
+from perturbfm.split.rule.covariate import covariate_ood
+from perturbfm.split.rule.crossed import several_axes
 from perturbfm.split.rule.derived import few_shot, imbalance_series, scaling_series
-from perturbfm.split.rule.dose_ood import dose_ood
-from perturbfm.split.rule.official import official
-from perturbfm.split.rule.random_cells import random_cells
-from perturbfm.split.rule.several_axes import several_axes
-from perturbfm.split.rule.time_ood import time_ood
-from perturbfm.split.rule.unseen_perturbation import unseen_perturbation
+from perturbfm.split.rule.dose import dose_ood
+from perturbfm.split.rule.negative import random_cells
+from perturbfm.split.rule.official import official_split
+from perturbfm.split.rule.pairing import covariate_transfer
+from perturbfm.split.rule.perturbation import unseen_perturbation
+from perturbfm.split.rule.time_point import time_ood
 
 __all__ = [
-    "combination",
     "context_ood",
     "covariate_ood",
     "covariate_transfer",
@@ -28,10 +27,11 @@ __all__ = [
     "few_shot",
     "imbalance_series",
     "leave_one_context_out",
-    "official",
+    "official_split",
     "random_cells",
     "scaling_series",
     "several_axes",
     "time_ood",
+    "unseen_combination",
     "unseen_perturbation",
 ]

@@ -18,7 +18,7 @@ from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
 
-def combination(
+def unseen_combination(
     labels: Labels,
     *,
     seen: Sequence[int] = (2,),
@@ -88,7 +88,7 @@ def combination(
         for k in sorted({class_of[unit] for unit in test})
     }
     plan = Plan(
-        rule="combination",
+        rule="unseen_combination",
         rows={name: units.rows_of(found) for name, found in folds.items()},
         axes=axes,
         options={"seen": list(wanted), "holdout": list(named), "fraction": share, "within": list(contexts)},

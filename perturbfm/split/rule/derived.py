@@ -13,9 +13,9 @@ import numpy as np
 
 from perturbfm.errors import BadValue, TooFewConditions
 from perturbfm.split.rule import option
+from perturbfm.split.rule.negative import by_cell
 from perturbfm.split.rule.order import hash_order
 from perturbfm.split.rule.plan import n_conditions
-from perturbfm.split.rule.random_cells import by_cell
 from perturbfm.split.rule.unit import Units
 from perturbfm.split.split import FOLDS, Split, whole_number
 from perturbfm.types import Labels

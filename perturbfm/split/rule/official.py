@@ -10,9 +10,9 @@ from perturbfm.errors import BadValue, SplitOfOtherData, TooFewConditions
 from perturbfm.split.rule.axis import axis_rows, labelled
 from perturbfm.split.rule.fold import take
 from perturbfm.split.rule.hold_out import by_intervention
+from perturbfm.split.rule.negative import by_cell
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.random_cells import by_cell
 from perturbfm.split.rule.unit import Unit, check_unique, group_rows
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
@@ -20,7 +20,7 @@ from perturbfm.types import Labels
 GIVEN = ("train", "val", "test")
 
 
-def official(
+def official_split(
     labels: Labels,
     fold_of_cell: Mapping[str, str],
     origin: Mapping[str, str],

@@ -10,9 +10,9 @@ from perturbfm.split.rule.fold import deal_units
 from perturbfm.split.rule.hold_out import by_intervention, known_levels
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.order import hash_order
+from perturbfm.split.rule.perturbation import refuse_guides
 from perturbfm.split.rule.plan import Plan, split_of
 from perturbfm.split.rule.unit import Units
-from perturbfm.split.rule.unseen_perturbation import refuse_guides
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 

@@ -11,7 +11,7 @@ from perturbfm.split.rule import option
 from perturbfm.split.rule.fold import deal_units
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.time_ood import number_text
+from perturbfm.split.rule.time_point import number_text
 from perturbfm.split.rule.unit import Unit, Units
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
