@@ -171,11 +171,10 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
     try:
         with _own_hydra():
             node = compose(f"split/rule/{name}", overrides=search_path()).split.rule
+            options = [str(key) for key in node if not str(key).startswith("_")]
             for key in (value.partition("=")[0] for value in values):
-                if key not in node:
-                    raise _not_taken(
-                        key, [str(k) for k in node if not str(k).startswith("_")], f"The rule {name}", name
-                    )
+                if key not in options:
+                    raise _not_taken(key, options, f"The rule {name}", name)
             overrides = [f"split.rule.{value}" for value in values]
             node = compose(f"split/rule/{name}", overrides=[*search_path(), *overrides]).split.rule
             check_node(node, name)
