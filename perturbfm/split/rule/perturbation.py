@@ -17,7 +17,7 @@ from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
 _GUIDE = re.compile(
-    r"(?P<sign>.+?)[_.-](?:g|sg|guide|grna|sgrna)\d{1,2}"  # JAK2_sg3
+    r"(?P<sign>.+?)[_.-](?:s?g(?:RNA|rna)?|guide)\d{1,2}"  # JAK2_sg3
     r"|(?P<bar>.+?)_\d{1,2}"  # ZAP70_1
     r"|(?P<dash>.*[A-Z].*?)-\d{1,2}"  # STAT1-2; not the worm's daf-2
     r"|(?P<glued>[A-Z0-9.-]+)g\d{1,2}"  # STAT1g2; not the mouse's Atg5 or Pla2g6
