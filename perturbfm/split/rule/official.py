@@ -51,8 +51,10 @@ def official_split(
         SplitOfOtherData: The split names cells that the data do not have.
         TooFewConditions: A fold would be empty.
         TooFewControls: A context or batch in use has too few controls.
+        DuplicateNames: Two rows have one id.
     """
     dealing = Dealing.of(seed, val_fraction, calib_fraction, min_controls)
+    grouped(labels)  # refuses repeated ids before anything is looked up by id
     _check(labels, fold_of_cell)
     fold_n = np.array([fold_of_cell.get(str(cell), "") for cell in labels.cell_n], dtype=object)
     treated = ~labels.is_control_n.astype(bool)

@@ -88,7 +88,8 @@ def test_named_combinations_are_the_test():
 
 
 def test_a_part_in_another_context_or_mode_is_not_seen():
-    found = crossed(["k"], ["A", "B", "C", "A+B", "B+C", "A+C", "X+B"]) + [
+    found = [
+        *crossed(["k"], ["A", "B", "C", "A+B", "B+C", "A+C", "X+B"]),
         {"context": "other", "pert": "X"},
         {"context": "k", "pert": "Y", "mode": "activation"},
         {"context": "k", "pert": "A+Y"},
@@ -96,7 +97,9 @@ def test_a_part_in_another_context_or_mode_is_not_seen():
     ]
     labels = labels_of(found)
     split = unseen_combination(labels, holdout=["X+B", "A+Y", "C+Y", "A+B"])
-    axes = {p: {a for a in split.ood_axes if p in perts(labels, split.ood_rows(a))} for p in ("X+B", "A+Y", "C+Y", "A+B")}
+    axes = {
+        p: {a for a in split.ood_axes if p in perts(labels, split.ood_rows(a))} for p in ("X+B", "A+Y", "C+Y", "A+B")
+    }
     assert axes == {
         "X+B": {"combination_seen_1"},
         "A+Y": {"combination_seen_1"},
@@ -164,5 +167,7 @@ def test_data_without_combinations():
 
 
 def test_nothing_left_to_calibrate_on():
-    with pytest.raises(TooFewConditions, match="Nothing is left to validate and calibrate on: given 1 source conditions"):
+    with pytest.raises(
+        TooFewConditions, match="Nothing is left to validate and calibrate on: given 1 source conditions"
+    ):
         unseen_combination(labels_of(crossed(["k"], ["A", "B", "C", "A+B"])), holdout=["A+B"])
