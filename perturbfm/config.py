@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -163,12 +164,19 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that some overrides give."""
+    with _own_hydra():
+        return compose("config", overrides=[*search_path(), *overrides])
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
     """Compose beside whatever Hydra is doing: a run composes its floors while Hydra runs it."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(places.conf_dir()), version_base="1.3", job_name="perturbfm"):
-            return compose("config", overrides=[*search_path(), *overrides])
+            yield
     finally:
         GlobalHydra.instance().hydra = outer
 
@@ -176,13 +184,54 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 def compose_group(group: str, choice: Sequence[str], values: Mapping[str, Any]) -> DictConfig:
     """Compose one group by name, with some of its values changed."""
     tables = {key: dict(value) for key, value in values.items() if isinstance(value, Mapping)}
-    extra = [f"{group}.{k}={'null' if k in tables else _quoted(v)}" for k, v in values.items()]
+    extra = [f"{group}.{k}={'null' if k in tables else quoted(v)}" for k, v in values.items()]
     node: DictConfig = compose_config([*choice, *extra])[group]
     if tables:  # keys of a table may hold signs that Hydra's grammar cannot quote
         for key, table in tables.items():
             node[key] = table
         check_node(node, group)
     return node
+
+
+def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
+    """Compose one split rule of `conf/split/rule/` by name.
+
+    Args:
+        name: Its yaml.
+        values: Options as `key=value`.
+
+    Raises:
+        UnknownChoice: No yaml of that name, with the nearest ones.
+        UnknownKey: An option that the rule does not take.
+    """
+    known = rules()
+    if name not in known:
+        raise UnknownChoice(
+            f"Unknown choice {name!r}",
+            given=name,
+            expected=f"one of {', '.join(known)}",
+            fix=f"Did you mean {nearest(name, known)}?",
+        )
+    try:
+        with _own_hydra():
+            node = compose(f"split/rule/{name}", overrides=search_path()).split.rule
+            options = [str(key) for key in node if not str(key).startswith("_")]
+            for key in (value.partition("=")[0] for value in values):
+                if key not in options:
+                    raise _not_taken(key, options, f"The rule {name}", name)
+            overrides = [f"split.rule.{value}" for value in values]
+            node = compose(f"split/rule/{name}", overrides=[*search_path(), *overrides]).split.rule
+            check_node(node, name)
+    except (HydraException, OmegaConfBaseException, ValueError) as e:
+        raise translated(e, values) from e
+    return node
+
+
+def rules() -> dict[str, str]:
+    """Split rules there are, the user's own included, with the first line of each yaml."""
+    folders = [folder for folder in (places.conf_dir(), places.user_conf_dir()) if folder is not None]
+    files = sorted(path for folder in folders for path in (folder / "split" / "rule").glob("*.yaml"))
+    return {path.stem: path.read_text().partition("\n")[0].strip("# ") for path in files}
 
 
 def data_overrides(name_or_path: str) -> list[str]:
@@ -198,18 +247,18 @@ def data_overrides(name_or_path: str) -> list[str]:
             )
         return [
             "data=file",
-            f"data.path={_quoted(str(path.absolute()))}",
-            f"data.name={_quoted(_slug(path.stem))}",
+            f"data.path={quoted(str(path.absolute()))}",
+            f"data.name={quoted(_slug(path.stem))}",
         ]
     if path.is_dir() and (path.name != name_or_path or (path / "meta.json").is_file()):
-        return ["data=artifact", f"data.path={_quoted(str(path.absolute()))}"]
+        return ["data=artifact", f"data.path={quoted(str(path.absolute()))}"]
     return [f"data={name_or_path}"]
 
 
 def search_path() -> list[str]:
     """The user's own conf folder, as a Hydra override."""
     folder = places.user_conf_dir()
-    return [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"] if folder else []
+    return [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"] if folder else []
 
 
 def add_choice(group: str, name: str, target: str | Callable[..., Any]) -> None:
@@ -219,13 +268,13 @@ def add_choice(group: str, name: str, target: str | Callable[..., Any]) -> None:
     ConfigStore.instance().store(group=group, name=name, node={"_target_": path})
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value as Hydra's grammar reads it, whatever signs and letters are in it.
 
     Only a quote, and backslashes before one, are escaped there; every other backslash stands for itself.
     """
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_quoted, value))}]"
+        return f"[{','.join(map(quoted, value))}]"
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
@@ -593,9 +642,12 @@ __all__ = [
     "check_node",
     "compose_config",
     "compose_group",
+    "compose_rule",
     "config_hash",
     "data_overrides",
     "plain",
+    "quoted",
+    "rules",
     "search_path",
     "translated",
 ]

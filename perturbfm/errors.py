@@ -174,6 +174,10 @@ class UnknownContext(InputError):
     """A context named for a split is not in the data."""
 
 
+class UnknownDose(InputError):
+    """A held-out dose is not in the data."""
+
+
 class NoSharedPerturbation(InputError):
     """A held-out context shares no intervention with the contexts a model may learn from."""
 
@@ -200,6 +204,10 @@ class StageCannotLearn(InputError):
 
 class StillCounts(InputError):
     """A model would be fitted on counts that nobody normalised and logged."""
+
+
+class GuidesNotGenes(InputError):
+    """Labels are of guides, where the split deals genes."""
 
 
 # --- config ----------------------------------------------------------------------------------------

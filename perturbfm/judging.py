@@ -12,11 +12,13 @@ import pandas as pd
 from perturbfm import config
 from perturbfm.calibrate import learn_scale
 from perturbfm.eval.effort import Effort
+from perturbfm.eval.gate import GateVerdict
 from perturbfm.eval.judge import Judged, judge
 from perturbfm.eval.panel import panel_named
 from perturbfm.eval.report import render
 from perturbfm.eval.separation import Separation
 from perturbfm.eval.truth import TrainCentroids, Truth
+from perturbfm.eval.verdict import open_gate
 from perturbfm.files import write_gzip, write_json, write_text
 from perturbfm.predictions import PREDICTION_FILES, write_prediction
 from perturbfm.record import JUDGED_FROM
@@ -176,6 +178,11 @@ def judge_folds(
         "ood_axes": list(split.ood_axes),
     }
     return Verdict(model["test"], model["calib"], record, judged, card)
+
+
+def gate_of(dataset: PerturbDataset, split: Split) -> dict[str, GateVerdict]:
+    """The gate of every context of the test fold, from truth alone, with the seed and effort of a run."""
+    return open_gate(Truth(observe(dataset, split, "test")), Effort(seed=truth_seed(split)))
 
 
 def truth_seed(split: Split) -> int:

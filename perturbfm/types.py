@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,9 +31,11 @@ CONTROLS = ("cells", "baked_in")
 MODES = ("activation", "knockdown", "knockout", "drug", "ligand", "other")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """What is known of every row without its expression; all a split rule may look at.
+
+    Columns are not to be written to: what is derived of them is kept. Two are equal where they are the same.
 
     Attributes:
         cell_n: Row ids, unique.
@@ -85,21 +88,20 @@ class Labels:
         """Number of rows."""
         return len(self.cell_n)
 
-    @property
+    @cached_property
     def intervention_n(self) -> np.ndarray:
-        """`perturbation@mode` per row: activation and knock-down of one gene are never the same label.
+        """`perturbation@mode` per row, with `;dose=` and `;time=` where declared.
 
-        Where a dose or a time is declared and a row has one, `;dose=1.11` and `;time=24` follow.
+        Activation and knock-down of one gene, or two doses of one compound, are never the same label.
         """
         label_n = join_labels(self.pert_n, self.mode_n, "@")
         for name, value_n in (("dose", self.dose_n), ("time", self.time_n)):
             if value_n is not None:
-                label_n = np.array(
-                    [f"{a};{name}={v}" if v else a for a, v in zip(label_n, value_n, strict=True)], dtype=object
-                )
+                added = [f"{a};{name}={b}" if b else a for a, b in zip(label_n, value_n, strict=True)]
+                label_n = np.array(added, dtype=object)
         return label_n
 
-    @property
+    @cached_property
     def condition_n(self) -> np.ndarray:
         """`context|perturbation@mode` per row."""
         return join_labels(self.context_n, self.intervention_n, "|")

@@ -9,9 +9,13 @@ if TYPE_CHECKING:
     from perturbfm.data.dataset import PerturbDataset
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add `--data` and `--set`."""
-    parser.add_argument("--data", required=True, help="a name in conf/data, a data file, or an artifact folder")
+def add_data(parser: argparse.ArgumentParser, positional: bool = False) -> None:
+    """Add `--data`, or the data set as the first word, and `--set`."""
+    about = "a name in conf/data, a data file, or an artifact folder"
+    if positional:
+        parser.add_argument("data", metavar="DATA", help=about)
+    else:
+        parser.add_argument("--data", required=True, help=about)
     add_set(parser)
 
 

@@ -1,46 +1,67 @@
-"""`perturbfm splits`: freeze, show, list and audit splits."""
+"""`perturbfm splits`: suggest, freeze, show, list and audit splits."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from perturbfm.cli import audit
 from perturbfm.cli.options import add_data, load_data
 
 if TYPE_CHECKING:
+    from perturbfm.data.dataset import PerturbDataset
     from perturbfm.errors import PerturbFMError
-    from perturbfm.split import SplitStore
+    from perturbfm.split import Split, SplitStore, Suggestion
+    from perturbfm.types import Labels
 
-SPECS = ("context_ood", "leave_one_context_out")
+MOST_NAMED = 6
+"""Held-out names that are listed on a line."""
+
+OF_A_BASE = ("few_shot", "scaling_series", "imbalance_series")
 
 
 def add(verbs: Any) -> None:
     """Add the verb."""
     p = verbs.add_parser(
-        "splits", help="freeze, show, list and audit splits", description="Freeze, show, list and audit splits."
+        "splits",
+        help="suggest, freeze, show, list and audit splits",
+        description="Suggest, freeze, show, list and audit splits.",
     )
     inner = p.add_subparsers(dest="splits_verb", required=True, metavar="VERB")
-    create = inner.add_parser("create", help="freeze a split; its hash stands alone on the last line")
-    add_data(create)
-    create.add_argument("--spec", required=True, choices=SPECS, help="rule")
-    create.add_argument("--holdout-context", action="append", default=[], metavar="CONTEXT", help="may be given again")
-    create.add_argument("--seed", type=int, default=0)
-    create.add_argument("--val-fraction", type=float, default=0.1)
-    create.add_argument("--calib-fraction", type=float, default=0.2)
-    create.add_argument("--min-controls", type=int, default=30, help="least control cells per half and context")
-    create.add_argument(
-        "--filter-unshared", action="store_true", help="drop test perturbations that train does not have"
-    )
-    create.set_defaults(call=create_splits)
+    _add_create(inner)
+    advice = inner.add_parser("suggest", help="try every rule on a data set, with counts")
+    add_data(advice, positional=True)
+    advice.add_argument("--all", action="store_true", help="show what is refused too, and why")
+    advice.set_defaults(call=suggest_splits)
     show = inner.add_parser("show", help="print one split's card")
     show.add_argument("hash", help="full or short hash")
     show.set_defaults(call=show_split)
     listing = inner.add_parser("list", help="list stored splits, and those that do not verify")
     listing.set_defaults(call=list_splits)
+    rules = inner.add_parser("rules", help="list the rules, a line each")
+    rules.set_defaults(call=list_rules)
     audit.add(inner)
+
+
+def _add_create(inner: Any) -> None:
+    create = inner.add_parser("create", help="freeze a split; its hash stands alone on the last line")
+    add_data(create)
+    create.add_argument("--rule", "--spec", required=True, dest="rule", help="a rule of `perturbfm splits rules`")
+    create.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options of the rule, for example holdout=[C6]")
+    create.add_argument("--holdout-context", action="append", default=[], metavar="CONTEXT", help="may be given again")
+    create.add_argument("--seed", type=int)
+    create.add_argument("--val-fraction", type=float)
+    create.add_argument("--calib-fraction", type=float)
+    create.add_argument("--min-controls", type=int, help="least control cells per half and context")
+    create.add_argument(
+        "--filter-unshared", action="store_true", help="drop test perturbations that train does not have"
+    )
+    create.add_argument("--base", metavar="HASH", help="the frozen split that few_shot and the series start from")
+    create.add_argument("--no-gate", action="store_true", help="do not look at whether the test fold carries signal")
+    create.set_defaults(call=create_splits)
 
 
 def store() -> SplitStore:
@@ -51,47 +72,136 @@ def store() -> SplitStore:
     return SplitStore(places.splits_dir(), places.shipped_splits_dirs())
 
 
-def create_splits(arguments: argparse.Namespace) -> None:
-    """Freeze a split, or one per context, and print the hash."""
-    from perturbfm.errors import BadValue, MissingValue
-    from perturbfm.split import context_ood, leave_one_context_out
+# --- create ----------------------------------------------------------------------------------------
 
-    if arguments.spec == "context_ood" and not arguments.holdout_context:
+
+def create_splits(arguments: argparse.Namespace) -> None:
+    """Freeze what a rule gives, one split or a series, and print each hash."""
+    from perturbfm import config
+
+    _check_words(arguments)
+    node = config.compose_rule(arguments.rule, [*_flags(arguments), *arguments.options])
+    base = _base(arguments)
+    dataset = load_data(arguments)
+    for split in _made(arguments, config.build(node), dataset.labels(), base):
+        frozen = split.freeze()
+        path = store().save(frozen)
+        counts = " ".join(f"{k}={v}" for k, v in frozen.summary().items())
+        print(f"{path}  {held_out(frozen)}  {counts}")
+        if not arguments.no_gate:
+            for line in _carries(dataset, frozen):
+                print(line)
+        print(frozen.frozen_hash)
+
+
+def _flags(arguments: argparse.Namespace) -> list[str]:
+    """Options given as flags, as the rule's yaml names them."""
+    from perturbfm.config import quoted
+
+    named = {key: getattr(arguments, key) for key in ("seed", "val_fraction", "calib_fraction", "min_controls")}
+    words = [f"{key}={value}" for key, value in named.items() if value is not None]
+    words += ["filter_unshared=true"] if arguments.filter_unshared else []
+    if arguments.holdout_context:
+        words.append(f"holdout={quoted(arguments.holdout_context)}")
+    return words
+
+
+def _check_words(arguments: argparse.Namespace) -> None:
+    from perturbfm.errors import BadValue, MissingValue
+
+    given = [option for option in arguments.options if option.startswith("holdout=")]
+    if arguments.rule == "context_ood" and not arguments.holdout_context and not given:
         raise MissingValue(
             "No context is held out",
             given="no --holdout-context",
             expected="at least one context",
             fix="Add --holdout-context NAME; `perturbfm data info` lists the contexts.",
         )
-    if arguments.spec == "leave_one_context_out" and arguments.holdout_context:
+    if arguments.rule == "leave_one_context_out" and arguments.holdout_context:
         raise BadValue(
             "Contexts are held out in turn, and one is named",
             given=f"--holdout-context {', '.join(arguments.holdout_context)} with --spec leave_one_context_out",
             expected="no --holdout-context",
             fix="Remove it, or use --spec context_ood.",
         )
-    labels = load_data(arguments).labels()
-    options: dict[str, Any] = {
-        "seed": arguments.seed,
-        "val_fraction": arguments.val_fraction,
-        "calib_fraction": arguments.calib_fraction,
-        "min_controls": arguments.min_controls,
-        "filter_unshared": arguments.filter_unshared,
-    }
-    if arguments.spec == "context_ood":
-        made = [context_ood(labels, arguments.holdout_context, **options)]
+    if (arguments.rule in OF_A_BASE) != (arguments.base is not None):
+        raise MissingValue(
+            f"--base does not fit {arguments.rule}",
+            given=f"--base {arguments.base}",
+            expected="the hash of a frozen split" if arguments.rule in OF_A_BASE else "no --base",
+            fix=f"{', '.join(OF_A_BASE)} start from a frozen split; the other rules do not.",
+        )
+
+
+def _base(arguments: argparse.Namespace) -> Split | None:
+    return store().load(arguments.base) if arguments.base else None
+
+
+def _made(arguments: argparse.Namespace, rule: Any, labels: Labels, base: Split | None) -> Iterator[Split]:
+    from perturbfm.split import Split
+
+    if base is not None:
+        given = rule(labels, base)
+    elif arguments.rule == "leave_one_context_out":
+        given = rule(labels, on_skip=_say_skipped)
     else:
-        made = list(leave_one_context_out(labels, on_refusal="skip", on_skip=_say_skipped, **options))
-    for split in made:
-        frozen = split.freeze()
-        path = store().save(frozen)
-        counts = " ".join(f"{k}={v}" for k, v in frozen.summary().items())
-        print(f"{path}  held out {', '.join(frozen.params['holdout'])}  {counts}")
-        print(frozen.frozen_hash)
+        given = rule(labels)
+    yield from [given] if isinstance(given, Split) else list(given)
 
 
 def _say_skipped(context: str, refusal: PerturbFMError) -> None:
     print(f"Not held out: {context}. {type(refusal).__name__}: {refusal}", file=sys.stderr)
+
+
+def _carries(dataset: PerturbDataset, split: Split) -> Iterator[str]:
+    """What the test fold can carry: conditions, effective number and gate verdict of each context; truth only."""
+    from perturbfm.judging import gate_of
+
+    if dataset.declared.scale == "counts":
+        yield "gate: not looked at, the data are counts that a run normalises first"
+        return
+    for context, v in gate_of(dataset, split).items():
+        numbers = f"{v.n_conditions} conditions, effective {v.n_eff:.1f}, p {v.p:.3g}"
+        yield f"gate {context}: {v.verdict}, {numbers}. {v.reason}"
+
+
+# --- suggest ---------------------------------------------------------------------------------------
+
+
+def suggest_splits(arguments: argparse.Namespace) -> None:
+    """Print what each rule gives on a data set, and the words that create it."""
+    from perturbfm.split import suggest
+
+    found = list(suggest(load_data(arguments).labels()))
+    print("  test  train  val  calib  (conditions)   test rows  axes")
+    for s in found:
+        if s.split is not None:
+            print(_line(s, s.split))
+    refused = [s for s in found if s.refusal is not None]
+    if arguments.all:
+        for s in refused:
+            print(f"refused {' '.join(s.words())}: {type(s.refusal).__name__}: {s.refusal}")
+    elif refused:
+        print(f"{len(refused)} more are refused; --all shows why.")
+    print("Freeze one with `perturbfm splits create --data ...` and the words behind it.")
+
+
+def _line(suggestion: Suggestion, split: Split) -> str:
+    n = split.params["n_conditions"]
+    axes = ", ".join(f"{axis} {len(split.ood_rows(axis))}" for axis in split.ood_axes)
+    numbers = f"{n['test']:>6} {n['train']:>6} {n['val']:>4} {n['calib']:>6} {'':>10} {len(split.test_idx):>11}"
+    return f"{numbers}  {axes:<34} {' '.join(suggestion.words())}"
+
+
+# --- show and list ---------------------------------------------------------------------------------
+
+
+def list_rules(arguments: argparse.Namespace) -> None:
+    """Print the rules with the first line of their yaml."""
+    from perturbfm import config
+
+    for name, about in config.rules().items():
+        print(f"{name:<24} {about}")
 
 
 def show_split(arguments: argparse.Namespace) -> None:
@@ -104,6 +214,7 @@ def show_split(arguments: argparse.Namespace) -> None:
         "rule": split.rule,
         "params": split.params,
         "ood_axes": list(split.ood_axes),
+        "ood_rows": {axis: len(split.ood_rows(axis)) for axis in split.ood_axes},
         "seed": split.seed,
         "unit": split.unit,
         "rows": split.summary(),
@@ -111,11 +222,20 @@ def show_split(arguments: argparse.Namespace) -> None:
     print(json.dumps(card, indent=1, default=dict))
 
 
+def held_out(split: Split) -> str:
+    """What a split holds out, in words."""
+    named = ", ".join(map(str, split.params.get("holdout", ())))
+    if split.params.get("base"):
+        return f"{split.rule} of {str(split.params['base'])[:12]}"
+    if not named or len(split.params.get("holdout", ())) > MOST_NAMED:
+        return f"held out {', '.join(split.ood_axes)}"
+    return f"held out {named}"
+
+
 def list_splits(arguments: argparse.Namespace) -> None:
     """Print a line per stored split; what does not verify is said and gives the exit code of its error."""
     for path, split in store().list():
-        held_out = ", ".join(split.params.get("holdout", ()))
-        print(f"{split.frozen_hash}  {split.data_name:<20} {split.rule:<14} held out {held_out:<16} {path}")
+        print(f"{split.frozen_hash}  {split.data_name:<20} {split.rule:<14} {held_out(split):<25} {path}")
     problems = store().verify()
     for path, problem in problems:
         print(f"NOT VALID  {path}: {problem}")

@@ -30,6 +30,9 @@ from perturbfm.types import UNITS
 FOLDS = ("train", "val", "calib", "test")
 ROLES = ("input_control", "reference_control")
 SCHEMA = "perturbfm-split/1"
+SCHEMA_BY_AXIS = "perturbfm-split/2"
+"""Schema of splits whose test rows are not all out of distribution on every axis; the others stay at the first."""
+
 HASH12 = 12
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -65,10 +68,11 @@ class Split:
         data_name: Short name of the data, used in file names only and not part of the hash.
         rule: Name of the rule that dealt the folds.
         params: The rule's options and what it decided; plain JSON values, kept deeply immutable.
-        ood_axes: What the test fold holds that train does not, such as `("context",)`.
+        ood_axes: What the test fold holds that train does not, such as `("context",)`; `("none",)` where nothing.
         seed: Seed of the dealing.
         n_obs: Number of rows of the data set.
         unit: `cells` or `pseudobulk`.
+        ood_idx: For each axis the test rows that are out of distribution on it; None means all of them on every axis.
         frozen_hash: The content hash at the time of `freeze`, or None.
 
     Raises:
@@ -92,6 +96,7 @@ class Split:
     seed: int
     n_obs: int
     unit: str
+    ood_idx: Mapping[str, np.ndarray] | None = None
     frozen_hash: str | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +106,7 @@ class Split:
             self._set(f"{name}_idx", _row_numbers(name, getattr(self, f"{name}_idx"), self.n_obs))
         self._set("params", _frozen("params", _mapping(self.params)))
         self._set("ood_axes", _axes(self.ood_axes))
+        self._set("ood_idx", _by_axis(self))
         _check_names(self)
         _check_disjoint(self.indices())
         _check_filled(self)
@@ -124,6 +130,22 @@ class Split:
     def indices(self) -> dict[str, np.ndarray]:
         """Row numbers by fold and role."""
         return {name: getattr(self, f"{name}_idx") for name in (*FOLDS, *ROLES)}
+
+    def ood_rows(self, axis: str) -> np.ndarray:
+        """Test rows that are out of distribution on one of `ood_axes`, sorted."""
+        if axis not in self.ood_axes:
+            raise BadValue(
+                "The split has no such axis",
+                given=repr(axis),
+                expected=", ".join(self.ood_axes),
+                fix=f"Nearest: {nearest(str(axis), self.ood_axes)}.",
+            )
+        return self.test_idx if self.ood_idx is None else self.ood_idx[axis]
+
+    def in_distribution_rows(self, axis: str) -> np.ndarray:
+        """Rows to hold those of `ood_rows` against: the rest of the test, or calibration where there is none."""
+        rest = np.setdiff1d(self.test_idx, self.ood_rows(axis))
+        return rest if rest.size else self.calib_idx
 
     def summary(self) -> dict[str, int]:
         """Number of rows by fold and role, of those in none (`left_out`), and of all (`n_obs`)."""
@@ -160,7 +182,7 @@ class Split:
 
     def compute_hash(self) -> str:
         """SHA-256 over schema, sorted indices, rule, params, seed, OOD axes, fingerprint, unit and row count."""
-        return _digest(self._header(), self.indices())
+        return _digest(self._header(), self.indices(), self.ood_idx or {})
 
     def freeze(self) -> Split:
         """Return this split with its hash written in; a split that is frozen already is verified instead."""
@@ -192,7 +214,7 @@ class Split:
 
     def _header(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMA if self.ood_idx is None else SCHEMA_BY_AXIS,
             "rule": self.rule,
             "params": _plain(self.params),
             "seed": self.seed,
@@ -208,6 +230,8 @@ class Split:
         """The split as text: sorted keys, one line each; equal splits give equal text."""
         content = {**self._header(), "data_name": self.data_name, "frozen_hash": self.frozen_hash}
         content |= {f"{name}_idx": idx.tolist() for name, idx in self.indices().items()}
+        if self.ood_idx is not None:
+            content["ood_idx"] = {axis: idx.tolist() for axis, idx in self.ood_idx.items()}
         lines = (f"{json.dumps(key)}: {_canonical(content[key])}" for key in sorted(content))
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -225,10 +249,12 @@ class Split:
         """
         content = _parse(text, source)
         index = {name: np.array(content.pop(f"{name}_idx"), dtype=np.int64) for name in (*FOLDS, *ROLES)}
+        by_axis = {axis: np.array(idx, dtype=np.int64) for axis, idx in content.pop("ood_idx", {}).items()}
         header = {key: content[key] for key in _JSON_KINDS if key != "data_name"}
         if content["frozen_hash"] is not None:
-            _check_hash(content["frozen_hash"], _digest(header, index), source)
-        del content["schema"]
+            _check_hash(content["frozen_hash"], _digest(header, index, by_axis), source)
+        if content.pop("schema") == SCHEMA_BY_AXIS:
+            content["ood_idx"] = by_axis
         content["ood_axes"] = tuple(content["ood_axes"])
         content |= {f"{name}_idx": idx for name, idx in index.items()}
         return cls(**content)
@@ -323,6 +349,33 @@ def _axes(axes: object) -> tuple[str, ...]:
     return tuple(sorted(given))
 
 
+def _by_axis(split: Split) -> Mapping[str, np.ndarray] | None:
+    """Sorted test rows by axis; None where every axis has the whole test, so that equal splits are written equally."""
+    given = split.ood_idx
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or tuple(sorted(given)) != split.ood_axes:
+        raise BadValue(
+            "ood_idx does not name the rows of each axis",
+            given=", ".join(map(str, given)) if isinstance(given, Mapping) else type(given).__name__,
+            expected=", ".join(split.ood_axes),
+            fix="Give the test rows of every axis in ood_axes.",
+        )
+    rows = {axis: _row_numbers(f"ood {axis}", given[axis], split.n_obs) for axis in split.ood_axes}
+    for axis, idx in rows.items():
+        outside = idx[~np.isin(idx, split.test_idx)]
+        if outside.size:
+            raise FoldMalformed(
+                f"Axis {axis} names rows outside of the test",
+                given=f"{outside.size} such, first {outside[0]}",
+                expected="rows of the test fold",
+                fix="Name test rows only; other folds are in distribution.",
+            )
+    if all(len(idx) == len(split.test_idx) for idx in rows.values()):
+        return None
+    return MappingProxyType(rows)
+
+
 def _check_names(split: Split) -> None:
     for name in ("data_name", "rule"):
         value = getattr(split, name)
@@ -347,8 +400,8 @@ def _check_names(split: Split) -> None:
 
 
 def _check_disjoint(indices: Mapping[str, np.ndarray]) -> None:
-    every = np.concatenate(list(indices.values()))
-    if len(np.unique(every)) == len(every):
+    every = np.sort(np.concatenate(list(indices.values())))
+    if (np.diff(every) > 0).all():
         return
     for (one, one_idx), (other, other_idx) in combinations(indices.items(), 2):
         both = np.intersect1d(one_idx, other_idx)
@@ -379,13 +432,16 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _digest(header: Mapping[str, Any], indices: Mapping[str, np.ndarray]) -> str:
-    """Canonical header and a newline; then per fold and role its name, length and little-endian sorted int64."""
+def _digest(header: Mapping[str, Any], indices: Mapping[str, np.ndarray], by_axis: Mapping[str, np.ndarray]) -> str:
+    """Canonical header and a newline; then per fold, role and axis its name, length and little-endian sorted int64."""
     header = {**header, "ood_axes": sorted(header["ood_axes"])}
     digest = hashlib.sha256(_canonical(header).encode("ascii") + b"\n")
     for name in (*FOLDS, *ROLES):
         digest.update(f"{name} {len(indices[name])}\n".encode("ascii"))
         digest.update(np.sort(indices[name]).astype("<i8").tobytes())
+    for axis in sorted(by_axis):
+        digest.update(f"ood {axis} {len(by_axis[axis])}\n".encode())
+        digest.update(np.sort(by_axis[axis]).astype("<i8").tobytes())
     return digest.hexdigest()
 
 
@@ -406,13 +462,16 @@ def _parse(text: str, source: str) -> dict[str, Any]:
         raise _unreadable(source, f"text that is not JSON ({error})") from error
     index_keys = [f"{name}_idx" for name in (*FOLDS, *ROLES)]
     wanted = {*_JSON_KINDS, "frozen_hash", *index_keys}
+    by_axis = isinstance(content, dict) and content.get("schema") == SCHEMA_BY_AXIS
+    wanted |= {"ood_idx"} if by_axis else set()
     if not isinstance(content, dict) or set(content) != wanted:
         found = set(content) if isinstance(content, dict) else set()
         raise _unreadable(source, f"missing keys {sorted(wanted - found)}, unknown keys {sorted(found - wanted)}")
-    if content["schema"] != SCHEMA:
+    if content["schema"] not in (SCHEMA, SCHEMA_BY_AXIS):
         raise _unreadable(source, f"schema {content['schema']!r}")
     wrong = [key for key, kind in _JSON_KINDS.items() if type(content[key]) is not kind]
     wrong += [key for key in index_keys if not _is_index_list(content[key])]
+    wrong += ["ood_idx"] if by_axis and not _is_index_table(content["ood_idx"]) else []
     wrong += ["frozen_hash"] if not isinstance(content["frozen_hash"], str | None) else []
     if wrong or not all(isinstance(axis, str) for axis in content["ood_axes"]):
         raise _unreadable(source, f"values of the wrong type at {', '.join(wrong or ['ood_axes'])}")
@@ -421,6 +480,10 @@ def _parse(text: str, source: str) -> dict[str, Any]:
 
 def _is_index_list(value: object) -> bool:
     return isinstance(value, list) and all(type(item) is int and abs(item) < 2**62 for item in value)
+
+
+def _is_index_table(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_index_list(item) for item in value.values())
 
 
 def _no_constant(name: str) -> float:

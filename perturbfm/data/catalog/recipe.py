@@ -40,8 +40,6 @@ def recipe(entry: Entry, file: File, path: Path) -> str | None:
         told["context"] = f"context_column: null\n{told['context']}"
     n_lines = len(lines) + len(told) + ("context" in told)
     if n_lines > MOST_LINES and "batch_column" in told:  # what a run can do without
-        len(lines) + len(told) + ("context" in told) > MOST_LINES and "batch_column" in told
-    ):  # what a run can do without
         told["context" if "context" in told else "context_column"] += f"   # also there: {told.pop('batch_column')}"
     lines += told.values()
     return "\n".join(lines) + "\n"

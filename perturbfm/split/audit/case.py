@@ -106,7 +106,11 @@ class Case:
 
     @cached_property
     def condition(self) -> Column:
-        """Conditions."""
+        """Conditions, or what of them a split deals as a whole: conditions within a donor or batch."""
+        column = self.split.params.get("column")
+        if isinstance(column, str) and self.split.params.get("folds") == f"conditions within {column}":
+            levels = {"batch": self.labels.batch_n, "context": self.labels.context_n, **self.labels.covariates}
+            return Column.of(join_labels(self.labels.condition_n, levels[column], "|"))
         return Column.of(self.labels.condition_n)
 
     @cached_property
@@ -139,7 +143,13 @@ class Case:
     @property
     def about_perturbations(self) -> bool:
         """Whether perturbations are held out, alone or in combinations."""
-        return any(axis == "perturbation" or axis.startswith("combination") for axis in self.axes)
+        return any(is_about_perturbations(axis) for axis in self.axes)
+
+    @property
+    def unseen_interventions(self) -> np.ndarray:
+        """Test rows whose intervention itself is held out, on any axis."""
+        found = [self.tested(axis) for axis in self.axes if is_about_perturbations(axis)]
+        return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
     @property
     def within_conditions(self) -> bool:
@@ -164,3 +174,8 @@ class Case:
         said = self.split.params.get("column")
         said = said.get(axis) if isinstance(said, Mapping) else said
         return said if isinstance(said, str) else None
+
+
+def is_about_perturbations(axis: str) -> bool:
+    """Whether an axis holds out perturbations, alone or in combinations."""
+    return axis == "perturbation" or axis.startswith("combination")

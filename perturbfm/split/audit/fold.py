@@ -144,11 +144,12 @@ def validation_overlaps_calibration(case: Case) -> Iterator[Finding]:
 
 
 def _overlap(case: Case, one: str, other: str, message: str, interventions: str) -> Iterator[Finding]:
-    kinds = [("conditions", case.condition, "warn" if case.within_conditions else "refuse")]
+    kinds = [("conditions", case.condition, "warn" if case.within_conditions else "refuse", case.fold(other))]
     if case.about_perturbations:
-        kinds.append(("interventions", case.gene_mode, interventions))
-    for what, column, verdict in kinds:
-        both = sorted(column.at(case.fold(one)) & column.at(case.fold(other)))
+        rows = case.unseen_interventions if other == "test" else case.fold(other)
+        kinds.append(("interventions", case.gene_mode, interventions, rows))
+    for what, column, verdict, rows in kinds:
+        both = sorted(column.at(case.fold(one)) & column.at(rows))
         if both:
             yield found(
                 verdict,
@@ -166,10 +167,10 @@ def random_split(case: Case) -> Iterator[Finding]:
 
     Each test condition has near copies in train, so its numbers say nothing of new contexts or perturbations.
     """
-    if case.split.rule == "random" or case.axes == ("none",):
+    if case.split.rule == "random_cells" or case.axes == ("none",):
         yield found(
             "warn",
-            "The folds were dealt at random",
+            "The folds were dealt at random" if case.split.rule == "random_cells" else "Nothing is held out",
             given=f"rule {case.split.rule}, axes {', '.join(case.axes)}",
             expected="a rule that holds something out",
             fix="Use it to show what such numbers look like, never as a result.",
