@@ -36,7 +36,7 @@ def axis_confounded_with_batch(case: Case) -> Iterator[Finding]:
         test = case.tested(axis)
         train = case.split.train_idx
         for name, batch in others:
-            if case.column_name(axis) == name or axis == name:
+            if case.column_name(axis) == name or axis == name or not len(test):
                 continue
             apart = not batch.at(test) & batch.at(train)
             v = 0.0 if level is None else cramers_v(level.code_n[rows], batch.code_n[rows])

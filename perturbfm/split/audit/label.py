@@ -82,7 +82,7 @@ def combination_parts_held_out(case: Case) -> Iterator[Finding]:
     if "perturbation" in case.axes:
         yield from _combinations_elsewhere(case, parts)
     for axis in case.axes:
-        if axis.startswith(COMBINATION):
+        if axis.startswith(COMBINATION):  # `combination_mixed` states no class
             yield from _class_stated(case, parts, axis)
 
 
@@ -115,7 +115,7 @@ def _class_stated(case: Case, parts: list[list[tuple[str, ...]]], axis: str) -> 
     train = np.unique(case.pert.code_n[case.fold("train")])
     seen = {part for code in train for part in parts[code]}
     tested = [c for c in np.unique(case.pert.code_n[case.tested(axis)]) if len(parts[c]) > 1]
-    count = {case.pert.names[c]: sum(part in seen for part in parts[c]) for c in tested}
+    count = {case.pert.names[c]: _n_seen(parts[c], seen) for c in tested}
     for verdict, wrong in (
         ("refuse", [n for n, k in count.items() if k > stated]),
         ("warn", [n for n, k in count.items() if k < stated]),
@@ -131,6 +131,12 @@ def _class_stated(case: Case, parts: list[list[tuple[str, ...]]], axis: str) -> 
                 n=len(wrong),
                 examples=wrong,
             )
+
+
+def _n_seen(parts: list[tuple[str, ...]], seen: set[tuple[str, ...]]) -> int:
+    """How many parts train has in any form; 2 stands for all of them, as in the names of the axes."""
+    n = sum(part in seen for part in parts)
+    return 2 if n == len(parts) else n
 
 
 def guides_of_one_gene_split(case: Case) -> Iterator[Finding]:

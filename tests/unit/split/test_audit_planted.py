@@ -11,6 +11,7 @@ from perturbfm.data.planted import load_synthetic
 from perturbfm.errors import SplitLeaks
 from perturbfm.split import Split, audit, context_ood
 from perturbfm.split.audit import CHECKS, DeGenes, Evidence, Prior
+from perturbfm.split.audit.label import _n_seen
 from perturbfm.types import Labels, Learned
 
 FOLDS = {"A": "train", "B": "train", "C": "train", "A+B": "train", "D": "val", "E": "calib", "F": "test", "G": "test"}
@@ -386,10 +387,21 @@ def test_a_mode_that_only_the_test_has_is_warned_of():
     assert said(finding) == "warn: The test has a mode that train lacks: knockout"
 
 
-@pytest.mark.parametrize(("rule", "axes"), [("random", ("perturbation",)), ("by_hand", ("none",))])
-def test_a_random_split_is_named(rule, axes):
+@pytest.mark.parametrize(
+    ("rule", "axes", "words"),
+    [
+        ("random_cells", ("perturbation",), "The folds were dealt at random"),
+        ("by_hand", ("none",), "Nothing is held out"),
+    ],
+)
+def test_a_random_split_is_named(rule, axes, words):
     (finding,) = only(Toy(rule=rule, axes=axes).audit(), "random_split")
-    assert said(finding).startswith("warn: The folds were dealt at random: rule")
+    assert said(finding).startswith(f"warn: {words}: rule")
+
+
+def test_a_class_counts_parts_in_any_form_and_two_stands_for_all_of_them():
+    assert _n_seen([("A",), ("B",), ("C",)], {("A",), ("B",), ("C",)}) == 2
+    assert _n_seen([("A",), ("B",)], {("B",)}) == 1
 
 
 # --- what was learned ----------------------------------------------------------------------------------
