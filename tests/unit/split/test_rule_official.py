@@ -113,7 +113,7 @@ def test_refusals():
         official_split(labels, {**folds, "cell0": "ood"}, ORIGIN)
     with pytest.raises(TooFewConditions, match="leaves a fold empty: given train .*, val .*, test 0"):
         official_split(labels, {c: n for c, n in folds.items() if n != "test"}, ORIGIN)
-    with pytest.raises(TooFewConditions, match="too small to calibrate on: given 2 conditions"):
+    with pytest.raises(TooFewConditions, match="too small to calibrate on: given 2 conditions, 0 of which"):
         official_split(
             labels,
             given(labels, lambda c, p: {"A": "train", "B": "test"}.get(p)),
