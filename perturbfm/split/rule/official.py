@@ -32,10 +32,10 @@ def official_split(
 ) -> Split:
     """Take over which cells train, validate and test; deal what an official split does not have.
 
-    Its test stays as it is. Controls leave the folds and are halved into input and reference. Calibration is dealt out
-    of its train (whole conditions, such that contexts and interventions of the test stay; cells where its folds cut conditions), and
-    validation too if it has none. Axes are read off the names that train has (see `axis_rows`). Cells that the split
-    does not name are in no fold.
+    Its test stays as it is. Controls leave the folds and are halved into input and reference. Rows of a mode that the
+    test lacks are in no fold. Calibration is dealt out of its train (whole conditions, such that contexts and
+    interventions of the test stay; cells where its folds cut conditions), and validation too if it has none. Axes are
+    read off the names that train then has (see `axis_rows`). Cells that the split does not name are in no fold.
 
     Args:
         labels: Names of every row.
