@@ -71,7 +71,7 @@ def _points(levels: list[dict[str, Any]], noise: str) -> dict[str, Any]:
 def separation_view(metrics: Facts) -> dict[str, Any] | None:
     """Whether uncertainty rises out of distribution, beside two scores that know nothing of the model."""
     known = metrics.get("separation")
-    if not known:
+    if not known or known.get("axis") == "none":
         return None
     names = {
         MODEL: "model's uncertainty",
