@@ -170,12 +170,12 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 
 @contextmanager
-def _own_hydra() -> Iterator[None]:
+def _own_hydra(folder: Path | None = None) -> Iterator[None]:
     """Compose beside whatever Hydra is doing: a run composes its floors while Hydra runs it."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(places.conf_dir()), version_base="1.3", job_name="perturbfm"):
+        with initialize_config_dir(str(folder or places.conf_dir()), version_base="1.3", job_name="perturbfm"):
             yield
     finally:
         GlobalHydra.instance().hydra = outer
@@ -204,7 +204,7 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
         UnknownChoice: No yaml of that name, with the nearest ones.
         UnknownKey: An option that the rule does not take.
     """
-    known = rules()
+    known = _rule_files()
     if name not in known:
         raise UnknownChoice(
             f"Unknown choice {name!r}",
@@ -213,14 +213,14 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
             fix=f"Did you mean {nearest(name, known)}?",
         )
     try:
-        with _own_hydra():
-            node = compose(f"split/rule/{name}", overrides=search_path()).split.rule
+        with _own_hydra(known[name].parents[2]):  # a yaml that is composed by itself is not searched for elsewhere
+            node = compose(f"split/rule/{name}").split.rule
             options = [str(key) for key in node if not str(key).startswith("_")]
             for key in (value.partition("=")[0] for value in values):
                 if key not in options:
                     raise _not_taken(key, options, f"The rule {name}", name)
             overrides = [f"split.rule.{value}" for value in values]
-            node = compose(f"split/rule/{name}", overrides=[*search_path(), *overrides]).split.rule
+            node = compose(f"split/rule/{name}", overrides=overrides).split.rule
             check_node(node, name)
     except (HydraException, OmegaConfBaseException, ValueError) as e:
         raise translated(e, values) from e
@@ -229,9 +229,14 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
 
 def rules() -> dict[str, str]:
     """Split rules there are, the user's own included, with the first line of each yaml."""
-    folders = [folder for folder in (places.conf_dir(), places.user_conf_dir()) if folder is not None]
-    files = sorted(path for folder in folders for path in (folder / "split" / "rule").glob("*.yaml"))
-    return {path.stem: path.read_text().partition("\n")[0].strip("# ") for path in files}
+    return {name: path.read_text().partition("\n")[0].strip("# ") for name, path in _rule_files().items()}
+
+
+def _rule_files() -> dict[str, Path]:
+    """Yaml of each rule, sorted; the shipped one where the user's has the same name."""
+    folders = [folder for folder in (places.user_conf_dir(), places.conf_dir()) if folder is not None]
+    files = {path.stem: path for folder in folders for path in (folder / "split" / "rule").glob("*.yaml")}
+    return dict(sorted(files.items()))
 
 
 def data_overrides(name_or_path: str) -> list[str]:

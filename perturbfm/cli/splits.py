@@ -60,6 +60,9 @@ def _add_create(inner: Any) -> None:
         "--filter-unshared", action="store_true", help="drop test perturbations that train does not have"
     )
     create.add_argument("--base", metavar="HASH", help="the frozen split that few_shot and the series start from")
+    create.add_argument(
+        "--official", metavar="FILE", help="table of cell id and fold that the rule official takes over"
+    )
     create.add_argument("--no-gate", action="store_true", help="do not look at whether the test fold carries signal")
     create.set_defaults(call=create_splits)
 
@@ -132,6 +135,14 @@ def _check_words(arguments: argparse.Namespace) -> None:
             fix=f"{', '.join(OF_A_BASE)} start from a frozen split; the other rules do not.",
         )
 
+    if (arguments.rule == "official") != (arguments.official is not None):
+        raise MissingValue(
+            f"--official does not fit {arguments.rule}",
+            given=f"--official {arguments.official}",
+            expected="a table of cell id and fold" if arguments.rule == "official" else "no --official",
+            fix="The rule official takes a file, the other rules do not.",
+        )
+
 
 def _base(arguments: argparse.Namespace) -> Split | None:
     return store().load(arguments.base) if arguments.base else None
@@ -142,6 +153,10 @@ def _made(arguments: argparse.Namespace, rule: Any, labels: Labels, base: Split 
 
     if base is not None:
         given = rule(labels, base)
+    elif arguments.official is not None:
+        from perturbfm.cli.official import read_folds
+
+        given = rule(labels, *read_folds(arguments.official))
     elif arguments.rule == "leave_one_context_out":
         given = rule(labels, on_skip=_say_skipped)
     else:

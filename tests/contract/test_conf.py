@@ -1,10 +1,12 @@
 """Every file in conf/ fits its socket, and every file in splits/ still says what it said."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from perturbfm import config, places
@@ -23,6 +25,10 @@ SPLITS = CONF.parent / "splits"
 GROUPS = ("data", "preprocess", "split", "model", "trainer", "eval", "ablation")
 NAMED = ["data.name=x", "data.path=x.h5ad"]
 TEMPLATES = ("perturbench", "gears", "scperturb", "state", "pertpy", "scperturbench", "pseudobulk", "tenx")
+GIVEN = ("labels", "base", "fold_of_cell", "origin", "on_skip")
+"""Parameters of rules that a command line gives, not a yaml."""
+
+VALUES = {"holdout": "[a]", "column": "batch", "contexts": "[a]"}
 OBLIGATORY = {
     **{name: [*NAMED, "data.scale=log1p"] for name in ("file", "h5ad", "csv")},
     **dict.fromkeys(TEMPLATES, NAMED),
@@ -43,6 +49,7 @@ def names(group):
 
 
 FILES = [(g, n) for g in GROUPS for n in names(g)]
+RULES = names("split/rule")
 MODELS, ABLATIONS = names("model"), [n for n in names("ablation") if n != "none"]
 
 
@@ -81,7 +88,26 @@ def test_every_file_composes_and_its_target_binds(group, name):
 
 def test_every_file_is_reachable_and_of_a_known_group():
     found = {p.relative_to(CONF).as_posix() for p in CONF.rglob("*") if p.is_file()}
-    assert found == {"config.yaml", *(f"{g}/{n}.yaml" for g, n in FILES)}
+    assert found == {"config.yaml", *(f"{g}/{n}.yaml" for g, n in FILES), *(f"split/rule/{n}.yaml" for n in RULES)}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_has_the_options_and_defaults_of_its_function(name):
+    written = yaml.safe_load((CONF / "split" / "rule" / f"{name}.yaml").read_text())
+    function = get_object(written.pop("_target_"))
+    assert written.pop("_partial_") is True
+    taken = {k: p.default for k, p in inspect.signature(function).parameters.items() if k not in GIVEN}
+    differ = {"on_refusal": ("skip", "raise")} if name == "leave_one_context_out" else {}
+    for key, default in taken.items():
+        shown = written.pop(key)
+        expected = (
+            "???" if default is inspect.Parameter.empty else list(default) if isinstance(default, tuple) else default
+        )
+        assert (shown, expected) == differ.get(key, (expected, expected)), key
+    assert not written
+    needed = [f"{key}={VALUES[key]}" for key, p in taken.items() if p is inspect.Parameter.empty]
+    assert config.compose_rule(name, needed)._target_.startswith("perturbfm.split.rule.")
+    assert config.rules()[name]
 
 
 def test_the_defaults_name_files_that_are_there():

@@ -14,7 +14,7 @@ def split_view(metrics: Facts, calibration: Facts, manifest: Facts, card: Facts)
     facts = [
         ("Rule", plain(card.get("rule"))),
         ("Hash", plain((metrics.get("run") or {}).get("split_hash") or manifest.get("split_hash"))),
-        ("Out-of-distribution axes", plain(list(card.get("ood_axes") or [])) or "none"),
+        ("Out-of-distribution axes", _axes(card)),
         (
             "Contexts of the test fold",
             names_or_dash(sorted(metrics.get("gate") or calibration.get("measured_in") or [])),
@@ -28,6 +28,13 @@ def split_view(metrics: Facts, calibration: Facts, manifest: Facts, card: Facts)
         "counts": [(k.replace("_", " "), v) for k, v in counts.items()],
         "openings": _openings_words(manifest.get("test_openings")),
     }
+
+
+def _axes(card: Facts) -> str:
+    """Axes with the number of their test rows, where it is known."""
+    n_of = card.get("ood_rows") or {}
+    named = [f"{axis} ({n_of[axis]:,} rows)" if axis in n_of else str(axis) for axis in card.get("ood_axes") or []]
+    return ", ".join(named) or "none"
 
 
 def _openings_words(openings: Any) -> str:

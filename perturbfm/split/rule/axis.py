@@ -24,7 +24,7 @@ def axis_rows(labels: Labels, train: np.ndarray, test: np.ndarray) -> dict[str, 
     * `context`: train has no perturbed row of the context.
     * `perturbation`: a single perturbation that train has in no context, alone or in combination.
     * `combination_seen_k`: a combination that train has in no context, k of whose parts train has alone in this
-      context and mode (2 stands for all of them), and the others in no form anywhere.
+      context (in any, where the context is new) and mode, 2 for all of them, and the others in no form anywhere.
     * `combination_mixed`: a combination that train has in no context, other parts of which train has only in
       combinations or in other contexts: neither seen nor unseen.
     * `pairing`: context and intervention are both in train, together they are not.
@@ -61,20 +61,23 @@ class _Seen:
         if len(parts) == 1 and parts[0] not in self.parts:
             axes.append("perturbation")
         if len(parts) > 1 and intervention not in self.interventions:
-            axes.append(COMBINATIONS[n_seen((context, self.units.mode[unit]), parts, self.alone, self.parts)])
+            axes.append(COMBINATIONS[n_seen(parts, self._alone(unit), self.parts)])
         if context in self.contexts and intervention in self.interventions:
             axes.append("pairing")
         return axes
 
+    def _alone(self, unit: Unit) -> set[str]:
+        """Parts that train has alone in the unit's mode and context, or in any context where it lacks this one."""
+        mode, new = self.units.mode[unit], unit[0] not in self.contexts
+        return {part for place, its_mode, part in self.alone if its_mode == mode and (new or place == unit[0])}
 
-def n_seen(
-    where: tuple[str, str], parts: tuple[str, ...], alone: Collection[tuple[str, str, str]], known: Collection[str]
-) -> int:
-    """How many parts train has alone in a context and mode: 0, 1, or 2 for all of them.
 
-    `MIXED` where a part that it does not have alone there is `known` to train in another form.
+def n_seen(parts: tuple[str, ...], alone: Collection[str], known: Collection[str]) -> int:
+    """How many parts train has alone where it counts: 0, 1, or 2 for all of them.
+
+    `MIXED` where a part that it does not have alone is `known` to train in another form.
     """
-    lacking = [part for part in parts if (*where, part) not in alone]
+    lacking = [part for part in parts if part not in alone]
     if not lacking:
         return 2
     return MIXED if any(part in known for part in lacking) else min(len(parts) - len(lacking), 1)

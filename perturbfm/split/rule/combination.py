@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def unseen_combination(
     train_alone = {key for unit in units.rows if (key := _alone(units, unit)) and key[2] not in hidden}
     left = [u for u in units.rows if units.pert[u] not in named and not {*units.parts(u)} & hidden]
     known = {part for unit in left for part in units.parts(unit)}
-    class_of = {unit: n_seen(_where(units, unit), units.parts(unit), train_alone, known) for unit in pairs}
+    class_of = {unit: n_seen(units.parts(unit), _alone_beside(units, unit, train_alone), known) for unit in pairs}
     test = _tested(units, pairs, class_of, wanted, named, hidden, share, dealing.seed)
     other_mode, chosen = units.other_modes(test), {*test}
     asked = {units.parts(unit) for unit in test}
@@ -132,6 +132,11 @@ def _alone(units: Units, unit: Unit) -> tuple[str, str, str] | None:
     """Context, mode and part of a single perturbation."""
     parts = units.parts(unit)
     return (*_where(units, unit), parts[0]) if len(parts) == 1 else None
+
+
+def _alone_beside(units: Units, unit: Unit, alone: Collection[tuple[str, str, str]]) -> list[str]:
+    """Parts of a combination that are alone in its context and mode."""
+    return [part for part in units.parts(unit) if (*_where(units, unit), part) in alone]
 
 
 def _name(units: Units, unit: Unit) -> str:

@@ -50,7 +50,7 @@ def test_both_parts_seen(seed):
     assert split.params["combinations"] == {"combination_seen_2": 2}
     check_axes(labels, split)
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -69,7 +69,7 @@ def test_none_one_and_both_seen(seed):
     assert split.params["combinations"] == {f"combination_seen_{k}": n for k, n in ((0, 3), (1, 21), (2, 6))}
     check_axes(labels, split)
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_one_seen_alone_leaves_the_other_kinds_out():
@@ -107,7 +107,7 @@ def test_a_part_in_another_context_or_mode_only_is_neither_seen_nor_unseen():
         "A+B": {"combination_seen_2"},
     }
     check_axes(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_a_combination_of_no_wanted_kind_in_another_context_is_in_no_fold():

@@ -35,7 +35,7 @@ def test_a_donor_with_contexts_of_its_own():
     assert split.params["validation"].startswith("donor:d")
     assert len(set(donor_n[split.val_idx])) == 1
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_a_batch_within_a_context_has_controls_of_its_own():
@@ -49,7 +49,7 @@ def test_a_batch_within_a_context_has_controls_of_its_own():
         pairs = [set(zip(labels.pert_n[i], labels.batch_n[i], strict=True)) for i in map(split.fold, (one, other))]
         assert not pairs[0] & pairs[1]
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_conditions_cut_within_a_batch_are_caught():
@@ -58,7 +58,7 @@ def test_conditions_cut_within_a_batch_are_caught():
     moved = split.train_idx[0]
     cut = replace(split, train_idx=split.train_idx[1:], calib_idx=[*split.calib_idx, moved])
     with pytest.raises(SplitLeaks, match="Conditions have rows both in train and in calib"):
-        audit(cut, labels)
+        audit(cut, labels).assert_no_leak()
 
 
 def test_a_study_may_be_a_column_within_batches():
@@ -68,7 +68,7 @@ def test_a_study_may_be_a_column_within_batches():
     split = covariate_ood(labels, "study", ["s1"])
     assert set(labels.batch_n[split.test_idx]) == {"b1", "b3"}
     assert split.params["n_conditions"]["test"] == 4
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_levels_that_share_controls_are_refused():
@@ -121,7 +121,7 @@ def test_a_time_is_held_out_of_all_interventions():
         assert split.ood_axes == ("time",)
         assert split.params["not_in_train"] == ()
         check_books(labels, split)
-        audit(split, labels)
+        audit(split, labels).assert_no_leak()
 
 
 def test_validation_is_a_whole_time_where_there_are_four():

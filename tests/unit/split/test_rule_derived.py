@@ -49,7 +49,7 @@ def test_k_cells_of_every_test_condition_are_shown():
     assert split.ood_axes == ("few_shot",)
     assert (split.params["base"], split.params["base_axes"]) == (base.frozen_hash, ("context",))
     assert split.frozen_hash is None
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_shots_are_nested():
@@ -75,7 +75,7 @@ def test_a_mode_that_is_dropped_from_the_test_leaves_train():
     labels = labels_of(found, n_rows=30)
     split = few_shot(labels, based(labels), k=5)
     assert set(labels.mode_n[split.train_idx]) == {"knockdown"}
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 # --- scaling -------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_shares_are_nested_and_the_rest_stays(unit):
     for split in found:
         assert same(split, base, (*OTHERS, "test"))
         assert split.ood_axes == base.ood_axes
-        audit(split, labels)
+        audit(split, labels).assert_no_leak()
     n = len(conditions(labels, base)["train"])
     if unit == "cells":
         assert [len(s.train_idx) for s in found] == [8 * n, 16 * n, 32 * n]
@@ -113,12 +113,12 @@ def test_a_series_keeps_what_the_audit_asks_of_its_base():
     labels = labels_of([c for i in range(4) for c in crossed(["k"], PERTS, batch=f"b{i}")], match="context_batch")
     base = covariate_ood(labels, "batch", ["b3"]).freeze()
     for split in scaling_series(labels, base, fractions=[0.5, 1.0]):
-        audit(split, labels)
+        audit(split, labels).assert_no_leak()
     found = [*crossed(["k1", "k2", "k3"], PERTS), {"context": "k4", "pert": "Z"}]
     labels = labels_of(found)
     base = context_ood(labels, ["k3", "k4"], filter_unshared=True).freeze()
     for split in scaling_series(labels, base, fractions=[0.5]):
-        audit(split, labels)
+        audit(split, labels).assert_no_leak()
 
 
 def test_rows_by_axis_stay_those_of_the_base():
@@ -143,7 +143,7 @@ def test_equal_totals_and_the_ratio_asked_for():
         assert abs(n[-1] / n[0] - ratio) <= 0.15 * ratio
         assert same(split, base, (*OTHERS, "test"))
         assert len(n) == split.params["n_conditions"]["train"]
-        audit(split, labels)
+        audit(split, labels).assert_no_leak()
 
 
 def test_equal_totals_where_conditions_are_small_and_ragged():

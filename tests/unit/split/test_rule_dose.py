@@ -48,7 +48,7 @@ def test_inside_and_outside_of_what_train_has_after_dealing(dose, axis, seed):
     assert {labels.dose_n[i] for i in split.test_idx} == {str(dose)}
     check_axes(labels, split)
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -48,7 +48,7 @@ def test_the_test_is_untouched_and_calibration_is_carved_from_train():
     assert dict(split.params["origin"]) == ORIGIN
     assert {"k1|A@knockdown", "k1|B@knockdown"} <= conditions(labels, split)["train"]
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_axes_are_read_off():
@@ -67,7 +67,7 @@ def test_a_context_that_is_the_test():
     split = official_split(labels, given(labels, lambda c, p: "test" if c == "k2" else "train"), ORIGIN)
     assert split.ood_axes == ("context",)
     assert split.params["validation"] == "conditions of the official train"
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_folds_that_cut_conditions_are_of_cells():
@@ -83,7 +83,7 @@ def test_folds_that_cut_conditions_are_of_cells():
         "val": 14,
     }  # a fifth of 180, a tenth of 144
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_cells_that_it_does_not_name_are_in_no_fold():
@@ -99,7 +99,7 @@ def test_other_modes_leave_train_and_the_test_stays():
     assert split.params["excluded"]["other_mode"] == 24
     assert len(split.test_idx) == 24
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_refusals():
@@ -113,7 +113,7 @@ def test_refusals():
         official_split(labels, {**folds, "cell0": "ood"}, ORIGIN)
     with pytest.raises(TooFewConditions, match="leaves a fold empty: given train .*, val .*, test 0"):
         official_split(labels, {c: n for c, n in folds.items() if n != "test"}, ORIGIN)
-    with pytest.raises(TooFewConditions, match="too small to calibrate on: given 2 conditions"):
+    with pytest.raises(TooFewConditions, match="too small to calibrate on: given 2 conditions, 0 of which"):
         official_split(
             labels,
             given(labels, lambda c, p: {"A": "train", "B": "test"}.get(p)),
@@ -137,7 +137,7 @@ def test_random_cells_leave_nothing_out_of_distribution():
     assert all(len(found) == 6 for found in conditions(labels, split).values())
     assert split.params["negative_example"] is True
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_train_has_every_condition_whatever_the_shares():

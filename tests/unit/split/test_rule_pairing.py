@@ -27,7 +27,7 @@ def test_context_and_intervention_are_in_train_the_pairing_is_not(seed):
     assert split.ood_rows("pairing").tolist() == split.test_idx.tolist()
     assert len(split.params["held_out"]) == 6
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -93,7 +93,7 @@ def test_each_row_is_on_the_axes_that_hold_for_it(seed):
             continue  # its intervention went to calibration as a whole, so it is on a further axis
         assert on == expected
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -101,7 +101,7 @@ def test_only_held_out_contexts_are_on_the_axis_context(seed):
     labels = labels_of(crossed(["k1", "k2"], PERTS) + crossed(["small"], PERTS[:3]))
     split = several_axes(labels, ["k2"], perturbations=["G0X"], calib_fraction=0.4, seed=seed)
     assert set(labels.context_n[split.ood_rows("context")]) == {"k2"}
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_both_axes_of_a_crossed_design():
@@ -117,7 +117,7 @@ def test_train_has_no_mode_that_the_test_lacks():
     labels = labels_of(crossed(["k1", "k2"], PERTS) + crossed(["k1"], PERTS[3:], mode="activation"))
     split = several_axes(labels, ["k2"], perturbations=["G0X"])
     assert set(labels.mode_n[split.train_idx]) == {"knockdown"}
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_refusals_of_several_axes():
