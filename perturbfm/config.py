@@ -48,6 +48,7 @@ _SHIPPED_PREFIXES = tuple(ALLOWED_PREFIXES)
 _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
+_WHERE = ("path", "cache")
 
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 
@@ -487,7 +488,7 @@ def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
     content = plain(cfg)
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
-    content["data"] = {k: v for k, v in content["data"].items() if k != "path"}
+    content["data"] = {k: v for k, v in content["data"].items() if k not in _WHERE}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """Where things live: configuration travels with the package, results stay with the user.
 
-Environment variables override: PERTURBFM_SPLITS, PERTURBFM_OUTPUTS, PERTURBFM_CONF (a further conf folder).
+Environment variables override: PERTURBFM_SPLITS, PERTURBFM_OUTPUTS, PERTURBFM_CONF (a further conf folder),
+PERTURBFM_CACHE.
 """
 
 from __future__ import annotations
@@ -49,3 +50,15 @@ def shipped_splits_dirs() -> tuple[Path, ...]:
 def outputs_dir() -> Path:
     """Where runs leave their artifacts."""
     return Path(os.environ.get("PERTURBFM_OUTPUTS", "outputs")).absolute()
+
+
+def cache_dir() -> Path:
+    """Where what can be made again is kept: PERTURBFM_CACHE, or the cache folder of the user on this platform."""
+    named = os.environ.get("PERTURBFM_CACHE")
+    if named:
+        return Path(named).absolute()
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        return Path.home() / ".cache" / "perturbfm"
+    return user_cache_path("perturbfm", appauthor=False)

@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from anndata._io.specs.registry import IORegistryError
+from anndata.io import read_elem
 from scipy import sparse
 
 from perturbfm.data.check import LABELS, check_columns, check_labels, check_matrix, check_names
+from perturbfm.data.csr_cache import cached_csr, open_csr
+from perturbfm.data.csr_source import MatrixSource
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.preprocess import normalise_log1p
@@ -48,6 +51,7 @@ def load_h5ad(
     match: str = "context",
     match_seed: int = 0,
     source: str = "",
+    cache: bool = False,
 ) -> PerturbDataset:
     """Read a file and look at it through the declared columns.
 
@@ -74,6 +78,8 @@ def load_h5ad(
         match: How a row finds its control: `context`, `context_batch` or `draw`.
         match_seed: Seed of `draw`.
         source: Where the file comes from, for people.
+        cache: Read the matrix from a memory-mapped copy in the cache folder (PERTURBFM_CACHE), made on first use. For
+            files larger than memory, and for many runs on one file; the data set and its fingerprint are the same.
 
     Raises:
         UnreadableFile: Missing, truncated, or no AnnData.
@@ -81,11 +87,12 @@ def load_h5ad(
     """
     _check_target(scale, target_sum)
     _check_covariates(covariates)
-    raw = read_file(Path(path))
+    raw = read_tables(Path(path)) if cache else read_file(Path(path))
     check_names(raw.obs_names, raw.var_names)
     wanted = [pert_column, context_column, batch_column, mode_column, size_column, *covariates]
     check_columns(list(raw.obs.columns), [c for c in wanted if c is not None])
-    x_ng = _matrix(raw, layer)
+    cached = cached_csr([Path(path)], layer) if cache else None
+    x_ng = _matrix(raw, layer) if cached is None else _mapped(cached, raw)
     check_matrix(x_ng, scale)
     declared = Declaration(name, scale, unit, controls, delimiter, match, match_seed, source=source)
     obs = pd.DataFrame(index=raw.obs_names.astype(str))
@@ -100,7 +107,7 @@ def load_h5ad(
     check_labels(obs, declared, needs_controls=True)
     if scale == "counts":
         size = _sizes(raw.obs[size_column]) if size_column else None
-        x_ng, declared = normalise_log1p(x_ng, obs, declared, size, float(target_sum or 0), size_column)
+        x_ng, declared = normalise_log1p(x_ng, obs, declared, size, float(target_sum or 0), size_column, cached)
     return PerturbDataset(AnnData(X=x_ng, obs=obs, var=pd.DataFrame(index=raw.var_names.astype(str))), declared)
 
 
@@ -124,6 +131,30 @@ def read_file(path: Path) -> AnnData:
             expected="a complete .h5ad",
             fix="Fetch it again and compare its checksum.",
         ) from e
+
+
+def read_tables(path: Path) -> AnnData:
+    """Read `obs` and `var` of an `.h5ad` or `.zarr`, and nothing of its size: matrices stay on disk.
+
+    Raises:
+        UnreadableFile: Missing, truncated, or no AnnData.
+    """
+    with MatrixSource(path).opened() as store, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # repeated names are refused by check_names, with a remedy
+        return AnnData(obs=read_elem(store["obs"]), var=read_elem(store["var"]))
+
+
+def _mapped(cached: Path, raw: AnnData) -> sparse.csr_matrix:
+    """The cached matrix, if it fits the tables."""
+    x_ng = open_csr(cached, verify=False)  # `cached_csr` has verified it
+    if x_ng.shape != raw.shape:
+        raise UnreadableFile(
+            "The matrix of the file does not fit its tables",
+            given=f"matrix {x_ng.shape}, obs and var {raw.shape}",
+            expected="one row per cell and one column per gene",
+            fix="Fetch it again and compare its checksum.",
+        )
+    return x_ng
 
 
 def _check_target(scale: str, target_sum: float | None) -> None:
