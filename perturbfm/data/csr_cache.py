@@ -262,8 +262,9 @@ class _Growing:
 
     def append(self, values: np.ndarray) -> None:
         content = np.ascontiguousarray(values, dtype=self.dtype)
-        self.stream.write(memoryview(content).cast("B") if content.size else b"")
-        self.checksum = zlib.crc32(memoryview(content).cast("B") if content.size else b"", self.checksum)
+        raw = content.view(np.uint8).data
+        self.stream.write(raw)
+        self.checksum = zlib.crc32(raw, self.checksum)
         self.length += len(content)
 
     def close(self) -> dict[str, int]:
@@ -292,7 +293,7 @@ def _mapped(path: Path, recorded: dict[str, int], verify: bool) -> np.ndarray:
     if verify:
         found, step = 0, _READ // array.itemsize
         for start in range(0, len(array), step):
-            found = zlib.crc32(memoryview(np.asarray(array[start : start + step])).cast("B"), found)
+            found = zlib.crc32(np.asarray(array[start : start + step]).view(np.uint8).data, found)
         if found != recorded["crc32"]:
             raise ValueError(f"the values of {path.name} have another checksum")
     return array

@@ -11,8 +11,8 @@ from scipy import sparse
 
 from perturbfm.errors import CellUsedTwice, PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
-from perturbfm.eval.moments import moments
-from perturbfm.types import Observed, Prediction
+from perturbfm.eval.moments import detected, moments
+from perturbfm.types import Observed, Prediction, RowView
 
 DETECTED_FROM = 0.1
 """A gene is scored for variance where at least this share of the context's input controls detect it."""
@@ -92,9 +92,9 @@ class Truth:
         return np.where(lone[:, None], shared, own) / np.maximum(self.n_c, 1)[:, None]
 
     @property
-    def x_ng(self) -> Any:
-        """Expression of the rows in use."""
-        return self.observed.x_ng[self.rows]
+    def x_ng(self) -> RowView:
+        """Expression of the rows in use, cut out where it is asked for."""
+        return RowView(self.observed.x_ng, self.rows)
 
     @property
     def has_cells(self) -> bool:
@@ -120,7 +120,7 @@ class Truth:
         number = {name: k for k, name in enumerate(self.group_names)}
         group = np.array([number.get(g, -1) for g in _groups(context, batch, self.observed.match_batch)])
         used = np.flatnonzero(group >= 0)
-        found = Controls(*moments(x[used], group[used], n_k))
+        found = Controls(*moments(RowView(x, used), group[used], n_k))
         alone = np.flatnonzero(self.weight_ck.any(axis=0) & (found.n_k == 0))
         if len(alone):
             raise TooFewControls(
@@ -164,9 +164,8 @@ class Truth:
             return np.ones_like(self.mean_cg, dtype=bool)
         share = {}
         for context in set(self.context_c.tolist()):
-            cells = o.input_mg[np.flatnonzero(o.input_context_m == context)]
-            detected = (cells != 0).sum(axis=0) / cells.shape[0]
-            share[context] = np.asarray(detected).ravel() >= DETECTED_FROM
+            cells = RowView(o.input_mg, np.flatnonzero(o.input_context_m == context))
+            share[context] = detected(cells) >= DETECTED_FROM
         return np.stack([share[c] for c in self.context_c])
 
     def condition_rows(self, condition: int) -> np.ndarray:
@@ -195,8 +194,8 @@ class Truth:
         """The truth of some of the conditions, in the same order."""
         o = self.observed
         row = np.sort(self.rows[np.flatnonzero(keep_c[self.condition_n])])
-        columns = ("idx_n", "x_ng", "intervention_n", "context_n", "batch_n")
-        part = Truth(replace(o, **{k: getattr(o, k)[row] for k in columns}))
+        columns = ("idx_n", "intervention_n", "context_n", "batch_n")
+        part = Truth(replace(o, x_ng=RowView(o.x_ng, row), **{k: getattr(o, k)[row] for k in columns}))
         part.faint = self.faint
         return part
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from perturbfm.data.controls import ControlMatch, group_keys, group_means, match_controls
+from perturbfm.data.controls import ControlMatch, group_keys, match_controls
 from perturbfm.data.dataset import PerturbDataset
+from perturbfm.data.group_statistics import GroupStatistics, group_statistics
 from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
 from perturbfm.train.encoder import Encoder, encode
@@ -41,33 +43,27 @@ def summarise_controls(dataset: PerturbDataset, rows: np.ndarray) -> ControlSumm
     if not len(rows):
         zeros = np.zeros((1, dataset.n_genes), np.float32)
         return ControlSummary(zeros, zeros, np.zeros(1), np.zeros(dataset.n_obs, np.int64))
+    context_m, batch_m = labels.context_n[rows], labels.batch_n[rows]
+    pair_m, pairs = pd.factorize(group_keys(context_m, batch_m, True), sort=True)
+    first_h = np.unique(pair_m, return_index=True)[1]
+    within = group_statistics(dataset.adata.X, pair_m, len(pairs), rows)
     key_n = group_keys(labels.context_n, labels.batch_n, dataset.declared.match != "context")
     known = {k: i for i, k in enumerate(sorted(set(key_n[rows].tolist())))}
-    group_m = np.array([known[k] for k in key_n[rows]])
-    x_mg = dataset.adata.X[rows]
-    mean = group_means(x_mg, group_m, len(known))
-    context = sorted(set(labels.context_n[rows].tolist()))
-    context_m = encode(labels.context_n[rows], tuple(context))
-    var = _within_variance(x_mg, context_m, len(context), labels.batch_n[rows])
-    context_of_k = np.empty(len(known), dtype=np.int64)
-    context_of_k[group_m] = context_m
+    key_h = np.array([known[k] for k in key_n[rows[first_h]]])
+    found = within.merged(key_h, len(known))
+    context_h = np.unique(context_m[first_h].astype(str), return_inverse=True)[1]
+    var_kg = _within_variance(within, context_h)[context_h]
+    of_key_k = np.unique(key_h, return_index=True)[1]
     row_n = np.array([known.get(k, -1) for k in key_n], dtype=np.int64)
-    return ControlSummary(
-        mean.astype(np.float32), var[context_of_k].astype(np.float32), np.bincount(group_m).astype(float), row_n
-    )
+    return ControlSummary(found.mean_kg.astype(np.float32), var_kg[of_key_k].astype(np.float32), found.n_k, row_n)
 
 
-def _within_variance(x_mg: object, context_m: np.ndarray, n_contexts: int, batch_m: np.ndarray) -> np.ndarray:
-    """Variance of single cells per context, around the means of their batches, [k, g]."""
-    pair = np.array([f"{c}\x1f{b}" for c, b in zip(context_m, batch_m, strict=True)], dtype=object)
-    names, group_m = np.unique(pair.astype(str), return_inverse=True)
-    n_b = np.bincount(group_m).astype(float)
-    square = x_mg.multiply(x_mg).tocsr() if hasattr(x_mg, "multiply") else np.asarray(x_mg, float) ** 2
-    scatter = (group_means(square, group_m, len(names)) - group_means(x_mg, group_m, len(names)) ** 2) * n_b[:, None]
-    context_of_b = np.array([int(n.split("\x1f")[0]) for n in names])
-    member = (np.arange(n_contexts)[:, None] == context_of_b).astype(float)
-    free = np.maximum(member @ (n_b - 1.0), 1.0)
-    return np.maximum(member @ scatter, 0.0) / free[:, None]
+def _within_variance(within: GroupStatistics, context_h: np.ndarray) -> np.ndarray:
+    """Variance of single cells per context, around the means of their batches, [contexts, g]."""
+    free, scatter = np.zeros(context_h.max() + 1), np.zeros((context_h.max() + 1, within.scatter_kg.shape[1]))
+    np.add.at(free, context_h, within.n_k - 1.0)
+    np.add.at(scatter, context_h, within.scatter_kg)
+    return scatter / np.maximum(free, 1.0)[:, None]
 
 
 class RowBatches(Dataset[Batch]):
@@ -95,7 +91,7 @@ class RowBatches(Dataset[Batch]):
         self.intervention_n = encode(labels.intervention_n, encoder.interventions)
         self.context_n = encode(labels.context_n, encoder.contexts)
         self.batch_n = encode(labels.batch_n, encoder.batches)
-        pert, self.parts_n = np.unique(labels.pert_n.astype(str), return_inverse=True)
+        self.parts_n, pert = pd.factorize(labels.pert_n, sort=True)
         self.parts_up = encoder.encode_parts(pert)
         self.match = _drawn_match(dataset, split) if truth is None else None
 
