@@ -87,6 +87,7 @@ class TrainerConfig:
     accelerator: str = "cpu"
     devices: int = 1
     num_workers: int = 0
+    shuffle_block: int = 0
     progress: bool = True
 
 
@@ -309,6 +310,7 @@ _RANGES: Mapping[str, tuple[int, int | None]] = {
     "trainer.patience": (1, None),
     "trainer.devices": (1, None),
     "trainer.num_workers": (0, None),
+    "trainer.shuffle_block": (0, None),
     "eval.bootstrap_draws": (100, None),
     "eval.permutations": (100, None),
     "eval.halvings": (5, None),
@@ -488,6 +490,8 @@ def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
     content = plain(cfg)
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
+    if not content["trainer"].get("shuffle_block"):
+        content["trainer"].pop("shuffle_block", None)  # off, a run is the one it was before there was such a setting
     content["data"] = {k: v for k, v in content["data"].items() if k not in _WHERE}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -95,13 +95,13 @@ def _in_folder(cfg: DictConfig, dataset: PerturbDataset, split: Split, folder: R
 
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain(cfg))))
     seed_all(cfg.seed)
-    datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed, cfg.trainer.num_workers)
+    t = cfg.trainer
+    datamodule = PerturbDataModule(dataset, split, t.batch_size, cfg.seed, t.num_workers, t.shuffle_block)
     folder.note(unknown_to_train=datamodule.encoder.unknown(dataset.labels(), split.test_idx))
     floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
     seed_all(cfg.seed)
     module = config.build(cfg.model)(dims=datamodule.encoder.dims)
     judge = Judge(cfg, dataset, split, folder, datamodule, floors)
-    t = cfg.trainer
     settings = TrainerSettings(
         t.max_epochs, t.patience, t.accelerator, t.devices, bool(t.progress) and sys.stderr.isatty()
     )

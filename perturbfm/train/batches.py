@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from perturbfm.data.controls import ControlMatch, group_keys, match_controls
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.group_statistics import GroupStatistics, group_statistics
 from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
+from perturbfm.train.buffers import Buffers
 from perturbfm.train.encoder import Encoder, encode
 from perturbfm.types import Batch
 
@@ -94,20 +94,27 @@ class RowBatches(Dataset[Batch]):
         self.parts_n, pert = pd.factorize(labels.pert_n, sort=True)
         self.parts_up = encoder.encode_parts(pert)
         self.match = _drawn_match(dataset, split) if truth is None else None
+        self.minus_kg = 0.0 - self.against.mean_kg
+        self.buffers = Buffers(dataset.n_genes)
 
     def __getitem__(self, rows: np.ndarray) -> Batch:
         """Batch of the rows, response included."""
         batch = self.blind(rows)
-        control = self.match.take(rows) if self.match is not None else self.against.mean_kg[self.against.row_n[rows]]
-        batch.delta_ng = torch.from_numpy(self.dataset.dense(rows) - control)
+        delta_ng = self.buffers.take(len(rows))
+        if self.match is not None:
+            np.subtract(0.0, self.match.take(rows), out=delta_ng)
+        else:
+            np.take(self.minus_kg, self.against.row_n[rows], axis=0, out=delta_ng, mode="clip")
+        self.dataset.add_rows(rows, delta_ng)
+        batch.delta_ng = torch.from_numpy(delta_ng)
         return batch
 
     def blind(self, rows: np.ndarray) -> Batch:
         """Batch of the rows without their response: their expression is not read."""
         group = self.shown.row_n[rows]
         return Batch(
-            x_ng=torch.from_numpy(self.shown.mean_kg[group]),
-            x_var_ng=torch.from_numpy(self.shown.var_kg[group]),
+            x_ng=self._spread(self.shown.mean_kg, group),
+            x_var_ng=self._spread(self.shown.var_kg, group),
             x_count_n=torch.from_numpy(self.shown.count_k[group]),
             intervention_n=torch.from_numpy(self.intervention_n[rows]),
             parts_np=torch.from_numpy(self.parts_up[self.parts_n[rows]]),
@@ -115,6 +122,10 @@ class RowBatches(Dataset[Batch]):
             batch_n=torch.from_numpy(self.batch_n[rows]),
             row_n=torch.from_numpy(np.array(rows, dtype=np.int64)),
         )
+
+    def _spread(self, value_kg: np.ndarray, group_n: np.ndarray) -> Tensor:
+        """One row of `value_kg` per entry of `group_n`; -1 (no group) is refused when the batches are made."""
+        return torch.from_numpy(np.take(value_kg, group_n, axis=0, out=self.buffers.take(len(group_n)), mode="clip"))
 
 
 def _assert_covered(dataset: PerturbDataset, split: Split, shown: ControlSummary, truth: ControlSummary | None) -> None:
@@ -162,9 +173,8 @@ class QueryBatches(Dataset[Batch]):
 
     def __init__(self, rows: RowBatches, fold_idx: np.ndarray, names_n: np.ndarray) -> None:
         self._blind = rows.blind
-        _, first, inverse = np.unique(names_n[fold_idx].astype(str), return_index=True, return_inverse=True)
-        self.representative_q = fold_idx[first]
-        self.query_n = inverse.reshape(-1)
+        self.query_n = pd.factorize(names_n[fold_idx], sort=True)[0]
+        self.representative_q = fold_idx[np.unique(self.query_n, return_index=True)[1]]
         self.fold_idx = fold_idx
 
     def __len__(self) -> int:
@@ -173,33 +183,6 @@ class QueryBatches(Dataset[Batch]):
     def __getitem__(self, queries: np.ndarray) -> Batch:
         """Blind batch of some queries."""
         return self._blind(self.representative_q[queries])
-
-
-class IndexBatches(Sampler[np.ndarray]):
-    """Arrays of indices, reshuffled every epoch from the seed alone, or in order.
-
-    Args:
-        index: What to deal out.
-        batch_size: Most indices per batch.
-        seed: Seed of the shuffling; None keeps the order.
-    """
-
-    def __init__(self, index: np.ndarray, batch_size: int, seed: int | None) -> None:
-        self.index, self.batch_size, self.seed, self.epoch = index, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-len(self.index) // self.batch_size)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        index = self.index
-        if self.seed is not None:
-            index = np.random.Generator(np.random.PCG64([self.seed, self.epoch])).permutation(index)
-        for start in range(0, len(index), self.batch_size):
-            yield index[start : start + self.batch_size]
 
 
 def together(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from perturbfm.errors import (
     SplitOfOtherData,
 )
 from perturbfm.model.perturbfm.small_network import SmallNetwork
-from perturbfm.train.batches import IndexBatches
+from perturbfm.train.sampler import IndexBatches
 from perturbfm.train.fit import TrainerSettings
 from perturbfm.train.guards import (
     FoldsStayApart,
