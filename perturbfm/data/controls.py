@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from perturbfm.data.group_statistics import CHUNK
+from perturbfm.data.group_statistics import rows_at_once
 from perturbfm.errors import BadValue, ContextWithoutControls
 from perturbfm.types import join_labels
 
@@ -62,8 +62,9 @@ def group_means(x_ng: Any, group_m: np.ndarray, n_groups: int, rows_m: np.ndarra
     """
     weight_m = 1.0 / np.bincount(group_m, minlength=n_groups)[group_m]
     mean_kg = np.zeros((n_groups, x_ng.shape[1]))
-    for start in range(0, len(group_m), CHUNK):
-        part = slice(start, start + CHUNK)
+    step = rows_at_once(x_ng.shape[1])
+    for start in range(0, len(group_m), step):
+        part = slice(start, start + step)
         present_h, local_n = np.unique(group_m[part], return_inverse=True)
         member = sparse.csr_matrix(
             (weight_m[part], (local_n, np.arange(len(local_n)))), shape=(len(present_h), len(local_n))

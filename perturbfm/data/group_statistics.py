@@ -21,7 +21,10 @@ import numpy as np
 from scipy import sparse
 
 CHUNK = 8192
-"""Rows cut at once."""
+"""Rows cut at once, at most."""
+
+ENTRIES = 8_000_000
+"""Entries of the rows cut at once, zeros counted: what the sums of a chunk may hold if every row is its own group."""
 
 
 class GroupStatistics:
@@ -82,26 +85,33 @@ def group_statistics(
         rows_m: Which rows of the matrix; all of them by default.
     """
     found = GroupStatistics(n_groups, x_ng.shape[1])
-    for start in range(0, len(group_m), CHUNK):
-        stop = min(start + CHUNK, len(group_m))
+    step = rows_at_once(x_ng.shape[1])
+    for start in range(0, len(group_m), step):
+        stop = min(start + step, len(group_m))
         found.add(x_ng[slice(start, stop) if rows_m is None else rows_m[start:stop]], group_m[start:stop])
     return found
 
 
+def rows_at_once(n_genes: int) -> int:
+    """Rows of a chunk; a function of the genes alone, so that results are the same each time."""
+    return max(64, min(CHUNK, ENTRIES // max(n_genes, 1)))
+
+
 def _chunk(x_ng: Any, group_n: np.ndarray, n_h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scatter about it of the groups of one chunk, each with at least one row."""
-    shape = (len(n_h), len(group_n))
-    member = sparse.csr_matrix((np.ones(len(group_n)), (group_n, np.arange(len(group_n)))), shape=shape)
     if not sparse.issparse(x_ng):
+        member = sparse.csr_matrix((np.ones(len(group_n)), (group_n, np.arange(len(group_n)))))
         x_ng = np.asarray(x_ng, dtype=np.float64)
         mean_hg = (member @ x_ng) / n_h[:, None]
         return mean_hg, member @ (x_ng - mean_hg[group_n]) ** 2
-    x_ng = sparse.csr_matrix(x_ng, dtype=np.float64)
-    mean_hg = (member @ x_ng).toarray() / n_h[:, None]
-    stored_hg = (member @ _like(x_ng, np.ones(x_ng.nnz))).toarray()
-    away = (x_ng.data - mean_hg[np.repeat(group_n, np.diff(x_ng.indptr)), x_ng.indices]) ** 2
-    return mean_hg, (member @ _like(x_ng, away)).toarray() + (n_h[:, None] - stored_hg) * mean_hg**2
+    shape = (len(n_h), x_ng.shape[1])
+    place = np.repeat(group_n * shape[1], np.diff(x_ng.indptr)) + x_ng.indices
+    value = x_ng.data.astype(np.float64)
+    mean_hg = _sums(place, value, shape) / n_h[:, None]
+    away = (value - mean_hg.ravel()[place]) ** 2
+    stored_hg = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
+    return mean_hg, _sums(place, away, shape) + (n_h[:, None] - stored_hg) * mean_hg**2
 
 
-def _like(x_ng: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
-    return sparse.csr_matrix((values, x_ng.indices, x_ng.indptr), shape=x_ng.shape)
+def _sums(place: np.ndarray, value: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.bincount(place, weights=value, minlength=shape[0] * shape[1]).reshape(shape)

@@ -72,12 +72,16 @@ class Truth:
 
     def _measure(self) -> None:
         n_k, n_c = len(self.group_names), len(self.n_c)
-        cell = self.condition_n * n_k + self.group_n
-        n_r, mean_rg, scatter_rg = moments(self.x_ng, cell, n_c * n_k)
-        n_ck = n_r.reshape(n_c, n_k)
+        pair_r, of_n = np.unique(self.condition_n * n_k + self.group_n, return_inverse=True)  # most pairs have no row
+        c_r, k_r = pair_r // n_k, pair_r % n_k
+        n_r, mean_rg, scatter_rg = moments(self.x_ng, of_n, len(pair_r))
+        n_ck = np.zeros((n_c, n_k))
+        n_ck[c_r, k_r] = n_r
         self.weight_ck = n_ck / np.maximum(n_ck.sum(1, keepdims=True), 1.0)
-        self.mean_cg = np.einsum("ck,ckg->cg", self.weight_ck, mean_rg.reshape(n_c, n_k, -1))
-        self.own_noise_cg = self._own_noise(scatter_rg.reshape(n_c, n_k, -1).sum(1), self.n_c - (n_ck > 0).sum(1))
+        self.mean_cg, scatter_cg = np.zeros((2, n_c, mean_rg.shape[1]))
+        np.add.at(self.mean_cg, c_r, self.weight_ck[c_r, k_r][:, None] * mean_rg)
+        np.add.at(scatter_cg, c_r, scatter_rg)
+        self.own_noise_cg = self._own_noise(scatter_cg, self.n_c - (n_ck > 0).sum(1))
 
     def _own_noise(self, scatter_cg: np.ndarray, free_c: np.ndarray) -> np.ndarray:
         """Sampling variance of the mean of a condition's rows, from their spread within batches.

@@ -22,8 +22,8 @@ BUFFERED_BLOCKS = 64
 class IndexBatches(Sampler[np.ndarray]):
     """Arrays of indices, reshuffled every epoch from the seed alone, or in order.
 
-    A batch of the whole is dealt to processes in runs whose lengths differ by one at most, so that the shares of a step,
-    in the order of ranks, are the batch that one process alone would take. Every rank takes the same number of steps;
+    A batch of the whole is dealt to processes in runs whose lengths differ by one at most: the shares of a step, in the
+    order of ranks, are the batch that one process alone would take. Every rank takes the same number of steps;
     where the last batch has fewer rows than there are ranks, the last ranks get none of it.
 
     Args:
@@ -31,7 +31,7 @@ class IndexBatches(Sampler[np.ndarray]):
         batch_size: Most indices per batch, over all processes.
         seed: Seed of the shuffling; None keeps the order.
         shuffle_block: 0 shuffles everything with everything. Otherwise runs of so many neighbouring indices are dealt
-            in random order and mixed within `BUFFERED_BLOCKS` of them: less random, but a disk reads neighbours at once.
+            in random order and mixed within `BUFFERED_BLOCKS` of them: less random, but neighbours are read at once.
         rank: Number of this process.
         world_size: Number of processes.
     """

@@ -27,7 +27,7 @@ def at_once(x, group, groups):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunk", [1, 7, 300, 8192])
 def test_chunks_give_what_all_rows_at_once_give(monkeypatch, kind, chunk):
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(module, "rows_at_once", lambda genes: chunk)
     x, group = world()
     found = group_statistics(kind(x), group, 4)
     mean, scatter = at_once(x, group, 4)
@@ -55,7 +55,7 @@ def test_the_order_of_rows_does_not_matter(kind, seed):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_offset_does_not_eat_the_variance(monkeypatch, kind):
     """Sums of squares would leave an error of the size of the variance here: 1e8 squared has 16 digits."""
-    monkeypatch.setattr(module, "CHUNK", 50)
+    monkeypatch.setattr(module, "rows_at_once", lambda genes: 50)
     x, group = world(offset=1e6)
     found = group_statistics(kind(x), group, 4)
     _, scatter = at_once(x, group, 4)
@@ -64,7 +64,7 @@ def test_a_large_offset_does_not_eat_the_variance(monkeypatch, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_some_rows_of_a_matrix_and_groups_without_rows(monkeypatch, kind):
-    monkeypatch.setattr(module, "CHUNK", 13)
+    monkeypatch.setattr(module, "rows_at_once", lambda genes: 13)
     x, group = world()
     rows = np.flatnonzero(group != 2)[::2]
     found = group_statistics(kind(x), group[rows], 5, rows)
@@ -87,9 +87,13 @@ def test_groups_of_groups_are_the_groups_of_their_rows():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunk", [5, 8192])
 def test_means_alone(monkeypatch, kind, chunk):
-    monkeypatch.setattr("perturbfm.data.controls.CHUNK", chunk)
+    monkeypatch.setattr("perturbfm.data.controls.rows_at_once", lambda genes: chunk)
     x, group = world()
     rows = np.arange(0, 300, 3)
     np.testing.assert_allclose(
         group_means(kind(x), group[rows], 4, rows), at_once(x[rows], group[rows], 4)[0], rtol=1e-12, atol=1e-14
     )
+
+
+def test_a_chunk_is_bounded_by_its_entries():
+    assert [module.rows_at_once(g) for g in (10, 2000, 18_000, 10**7)] == [8192, 4000, 444, 64]
