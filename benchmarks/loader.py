@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
 
 
 def make(source: Path, folder: Path, n: int, n_genes: int) -> Path:
-    """A file of that size: log-normalised, with a context for the test, ten for train, and 24 perturbations."""
+    """A file of that size: log-normalised, with four contexts and six perturbations."""
     rng = np.random.default_rng(0)
     x = sparse.csr_matrix(anndata.read_h5ad(source).X, dtype=np.float32)
     x = sparse.csr_matrix(x.multiply(1e4 / x.sum(axis=1))).log1p().astype(np.float32)
@@ -64,8 +64,8 @@ def make(source: Path, folder: Path, n: int, n_genes: int) -> Path:
     genes = order[:n_genes] if n_genes <= len(order) else np.append(order, rng.choice(order, n_genes - len(order)))
     x = x[rng.integers(0, x.shape[0], n)].tocsc()[:, genes].tocsr()
     obs = pd.DataFrame(index=[f"c{i}" for i in range(n)])
-    obs["pert"] = pd.Categorical(rng.choice(["control", *(f"p{i}" for i in range(24))], n, p=[0.2] + [0.8 / 24] * 24))
-    obs["line"] = pd.Categorical(rng.choice([f"k{i}" for i in range(10)], n))
+    obs["pert"] = pd.Categorical(rng.choice(["control", *(f"p{i}" for i in range(6))], n, p=[0.2] + [0.8 / 6] * 6))
+    obs["line"] = pd.Categorical(rng.choice([f"k{i}" for i in range(4)], n))
     obs["plate"] = pd.Categorical(np.full(n, "one"))
     order = np.lexsort([obs["pert"], obs["line"]])  # cell-load's consecutive loading wants groups in one piece
     x, obs = x[order], obs.iloc[order]
@@ -90,7 +90,10 @@ def compare(path: Path, n_genes: int) -> None:
     report("limit: one dense batch written", limit, limit)
     report("limit: the three dense arrays of our batch", limit / 3, limit)
     for name, epoch in (*ours(path).items(), *peers(path).items()):
-        report(name, fastest(epoch), limit)
+        try:
+            report(name, fastest(epoch), limit)
+        except Exception as e:  # noqa: BLE001 - a peer that cannot read the file is a line of the table
+            print(f"  {name:<52} failed: {type(e).__name__}: {e}", flush=True)
 
 
 def fastest(epoch: Epoch) -> float:
@@ -113,7 +116,7 @@ def report(name: str, value: float, limit: float) -> None:
 def ours(path: Path) -> dict[str, Epoch]:
     options = {"pert_column": "pert", "context_column": "line", "batch_column": None, "mode": "drug"}
     dataset = load_h5ad("world", str(path), "log1p", **options, cache=True)
-    module = PerturbDataModule(dataset, context_ood(dataset.labels(), ["k9"]).freeze(), BATCH, seed=0)
+    module = PerturbDataModule(dataset, context_ood(dataset.labels(), ["k3"]).freeze(), BATCH, seed=0)
     loader = module.train_dataloader()
 
     def dense() -> Iterable[int]:
@@ -151,13 +154,27 @@ def ann_loader(adata: anndata.AnnData) -> Epoch:
     return lambda: (len(batch.X) for batch in loader)
 
 
+class Rows:
+    """A CSR matrix with a length, which is all that scDataset asks of a collection."""
+
+    def __init__(self, x: sparse.csr_matrix) -> None:
+        self.x = x
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> sparse.csr_matrix:
+        return self.x[rows]
+
+
 def sc_dataset(x: sparse.csr_matrix, block: int) -> Epoch:
     from scdataset import BlockShuffling, scDataset
 
     def tensor(batch: sparse.csr_matrix) -> torch.Tensor:
         return torch.from_numpy(batch.toarray())
 
-    made = scDataset(x, BlockShuffling(block_size=block), batch_size=BATCH, fetch_factor=4, batch_transform=tensor)
+    blocks = BlockShuffling(block_size=block)
+    made = scDataset(Rows(x), blocks, batch_size=BATCH, fetch_factor=4, batch_transform=tensor)
     loader = torch.utils.data.DataLoader(made, batch_size=None)
     return lambda: (len(batch) for batch in loader)
 
