@@ -123,7 +123,7 @@ def ours(path: Path) -> dict[str, Epoch]:
         for rows in loader.sampler:
             out = module.rows.buffers.take(len(rows))
             out.fill(0.0)
-            dataset.add_rows(rows, out)
+            module.rows.scatter.add(dataset.adata.X, rows, out)
             yield len(torch.from_numpy(out))
 
     return {

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
-from scipy.sparse._sparsetools import csr_todense  # what `toarray` calls, which can only write over zeros
 
 from perturbfm.data.check import check_labels, check_matrix, check_names, check_options
 from perturbfm.data.controls import ControlMatch, match_controls
@@ -160,15 +159,6 @@ class PerturbDataset:
         """Expression of some rows as dense float32, cut from CSR in one slice."""
         block = self.adata.X[rows]
         return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float32)
-
-    def add_rows(self, rows: np.ndarray, out_ng: np.ndarray) -> None:
-        """Add the expression of some rows to a dense float32 array, in place: only stored values are touched."""
-        block = self.adata.X[rows]
-        if not sparse.issparse(block):
-            out_ng += block
-            return
-        indptr, indices, values = block.indptr, block.indices, block.data.astype(np.float32, copy=False)
-        csr_todense(*block.shape, indptr, indices, values, out_ng)
 
     def __getitem__(self, rows: np.ndarray | slice | list[int]) -> PerturbDataset:
         """Aligned slice: expression, labels and the controls matched in the whole data set."""

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from perturbfm.data.controls import ControlMatch, group_keys, match_controls
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.group_statistics import GroupStatistics, group_statistics
+from perturbfm.data.scatter import Scatter
 from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
 from perturbfm.train.buffers import Buffers
@@ -95,7 +96,7 @@ class RowBatches(Dataset[Batch]):
         self.parts_up = encoder.encode_parts(pert)
         self.match = _drawn_match(dataset, split) if truth is None else None
         self.minus_kg = 0.0 - self.against.mean_kg
-        self.buffers = Buffers(dataset.n_genes)
+        self.buffers, self.scatter = Buffers(dataset.n_genes), Scatter()
 
     def __getitem__(self, rows: np.ndarray) -> Batch:
         """Batch of the rows, response included."""
@@ -105,7 +106,7 @@ class RowBatches(Dataset[Batch]):
             np.subtract(0.0, self.match.take(rows), out=delta_ng)
         else:
             np.take(self.minus_kg, self.against.row_n[rows], axis=0, out=delta_ng, mode="clip")
-        self.dataset.add_rows(rows, delta_ng)
+        self.scatter.add(self.dataset.adata.X, rows, delta_ng)
         batch.delta_ng = torch.from_numpy(delta_ng)
         return batch
 

@@ -13,10 +13,10 @@ from scipy import sparse
 from perturbfm.data import check, fingerprint
 from perturbfm.data.check import check_matrix
 from perturbfm.data.csr_cache import cached_csr, open_csr
-from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.group_statistics import group_statistics
 from perturbfm.data.preprocess import normalise_log1p
+from perturbfm.data.scatter import Scatter
 from perturbfm.errors import ScaleMismatch, ValuesNegative, ValuesNotFinite
 
 
@@ -55,19 +55,23 @@ def test_text_in_blocks_gives_the_bytes_of_one_dump(monkeypatch, rows):
         assert streamed.hexdigest() == hashlib.sha256(whole.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, lambda x: sparse.csr_matrix(x.astype(np.float64))])
 def test_rows_are_added_in_place(kind):
     x = np.array([[1, 0, 2.5], [0, 0, 0], [0, 4, 0]], dtype=np.float32)
-    obs = pd.DataFrame(
-        {"pert_id": ["control", "A", "A"], "context_id": "k", "batch_id": "b", "is_control": [True, False, False]},
-        index=list("abc"),
-    ).assign(mode="drug")
-    dataset = PerturbDataset(
-        AnnData(kind(x), obs=obs, var=pd.DataFrame(index=list("ghi"))), Declaration("tiny", "log1p")
-    )
-    out = np.full((2, 3), 10, dtype=np.float32)
-    dataset.add_rows(np.array([2, 0]), out)
-    np.testing.assert_array_equal(out, 10 + x[[2, 0]])
+    scatter = Scatter()
+    for rows in ([2, 0], [1], [0, 0, 1, 2], []):
+        out = np.full((len(rows), 3), 10, dtype=np.float32)
+        scatter.add(kind(x), np.array(rows, dtype=np.int64), out)
+        np.testing.assert_array_equal(out, 10 + x[rows])
+
+
+def test_rows_are_added_from_a_matrix_with_wide_indices():
+    x = sparse.csr_matrix(np.eye(3, dtype=np.float32))
+    x.indices, x.indptr = x.indices.astype(np.int64), x.indptr.astype(np.int64)
+    out, scatter = np.zeros((2, 3), dtype=np.float32), Scatter()
+    scatter.add(sparse.csr_matrix(np.eye(3, dtype=np.float32)), np.array([0, 1]), out)
+    scatter.add(x, np.array([2, 1]), out)
+    np.testing.assert_array_equal(out, [[1, 0, 1], [0, 2, 0]])
 
 
 def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
