@@ -18,7 +18,7 @@ from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
 from perturbfm.train.buffers import Buffers
 from perturbfm.train.encoder import Encoder, encode
-from perturbfm.types import Batch
+from perturbfm.types import Batch, RowView
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _drawn_match(dataset: PerturbDataset, split: Split) -> ControlMatch | None:
         np.concatenate([split.train_idx, split.val_idx, split.calib_idx, split.test_idx, split.input_control_idx])
     )
     local = np.searchsorted(used, split.input_control_idx)
-    x_ng, context, batch = dataset.adata.X[used], labels.context_n[used], labels.batch_n[used]
+    x_ng, context, batch = RowView(dataset.adata.X, used), labels.context_n[used], labels.batch_n[used]
     match = match_controls(x_ng, context, batch, local, by="draw", seed=dataset.declared.match_seed)
     row_n = np.zeros(dataset.n_obs, dtype=np.int64)
     row_n[used] = match.row_n
