@@ -52,8 +52,8 @@ _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 _DATA_FILE = re.compile(r"\.(h5ad|h5|h5mu|hdf5|zarr|mtx|csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
 """Names of files that are data sets, whatever their content turns out to be."""
 
-_PATHS = ("path", "obs", "gene_map")
-"""Where the files of a data set lie; their content is in its fingerprint."""
+_WHERE = ("path", "obs", "gene_map", "cache")
+"""Where the files of a data set lie and how they are read; their content is in its fingerprint."""
 
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
 
@@ -100,6 +100,7 @@ class TrainerConfig:
     accelerator: str = "cpu"
     devices: int = 1
     num_workers: int = 0
+    shuffle_block: int = 0
     progress: bool = True
 
 
@@ -415,6 +416,7 @@ _RANGES: Mapping[str, tuple[int, int | None]] = {
     "trainer.patience": (1, None),
     "trainer.devices": (1, None),
     "trainer.num_workers": (0, None),
+    "trainer.shuffle_block": (0, None),
     "eval.bootstrap_draws": (100, None),
     "eval.permutations": (100, None),
     "eval.halvings": (5, None),
@@ -635,7 +637,9 @@ def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
     content = {k: v for k, v in plain(cfg).items() if k != "priors"}
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
-    content["data"] = {k: v for k, v in content["data"].items() if k not in _PATHS}
+    if not content["trainer"].get("shuffle_block"):
+        content["trainer"].pop("shuffle_block", None)  # off, a run is the one it was before there was such a setting
+    content["data"] = {k: v for k, v in content["data"].items() if k not in _WHERE}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

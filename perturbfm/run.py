@@ -116,7 +116,7 @@ def _in_folder(
     dataset, preprocessor = preprocessed(cfg, dataset, split, stages, folder)
     seed_all(cfg.seed)
     t = cfg.trainer
-    datamodule = PerturbDataModule(dataset, split, t.batch_size, cfg.seed, t.num_workers, preprocessor)
+    datamodule = PerturbDataModule(dataset, split, t.batch_size, cfg.seed, t.num_workers, preprocessor, t.shuffle_block)
     audited = with_learned(audited, dataset, split, datamodule.provenance(), priors, cfg.preprocess.allow_leak)
     folder.note(audit=audited.to_plain())
     audited.assert_no_leak()

@@ -121,8 +121,41 @@ class Learned:
 
 
 def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
-    """Join two label columns element by element."""
-    return np.array([f"{a}{sign}{b}" for a, b in zip(left_n, right_n, strict=True)], dtype=object)
+    """Join two label columns element by element; rows of equal labels share one string."""
+    joined: dict[tuple[object, object], str] = {}
+    found_n = np.empty(len(left_n), dtype=object)
+    for n, pair in enumerate(zip(left_n, right_n, strict=True)):
+        found_n[n] = joined.get(pair) or joined.setdefault(pair, f"{pair[0]}{sign}{pair[1]}")
+    return found_n
+
+
+class RowView:
+    """Some rows of a matrix, cut out only where and when they are asked for.
+
+    Args:
+        x_ng: Matrix, CSR (in memory or mapped), dense, or itself a view.
+        rows_m: Row numbers.
+    """
+
+    def __init__(self, x_ng: Any, rows_m: np.ndarray) -> None:
+        inner = isinstance(x_ng, RowView)
+        self._x_ng = x_ng._x_ng if inner else x_ng
+        self._rows_m = x_ng._rows_m[rows_m] if inner else rows_m
+        self.shape = (len(self._rows_m), int(self._x_ng.shape[1]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Any:
+        """Rows in memory, CSR or dense as the matrix is."""
+        return self._x_ng[self._rows_m[rows]]
+
+    def stored(self) -> int:
+        """Number of values that are stored for these rows."""
+        if not hasattr(self._x_ng, "indptr"):
+            return self.shape[0] * self.shape[1]
+        pointer = self._x_ng.indptr
+        return int((pointer[self._rows_m + 1].astype(np.int64) - pointer[self._rows_m]).sum())
 
 
 def without_dose(intervention_n: np.ndarray) -> np.ndarray:
@@ -249,7 +282,8 @@ class Prediction:
 class Observed:
     """All that a judge may see of one fold: judged rows, input controls (shown to models), reference controls (truth).
 
-    Matrices are CSR or dense, on `scale`, with genes in the order of `genes_g`. Input and reference are empty where
+    Matrices are CSR, dense or a `RowView`, on `scale`, with genes in the order of `genes_g`: what is cut from them with
+    `[rows]` is in memory, they themselves need not be. Input and reference are empty where
     controls are baked in. `match_batch` says whether deltas compare within context x batch or within context.
     """
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from perturbfm.data import column
 from perturbfm.data.check import check_labels, check_matrix, check_names, check_shape
@@ -16,6 +18,7 @@ from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.gene import check_duplicate_option, merge_genes
 from perturbfm.data.label import LabelRules
+from perturbfm.data.mapped import mapped_matrix
 from perturbfm.data.obs_map import ObsMap, label_rows
 from perturbfm.data.preprocess import normalise_log1p
 from perturbfm.data.reader.raw import Raw, ReadOptions
@@ -78,6 +81,7 @@ def load_file(
     modality: str | None = None,
     obs: str | None = None,
     orientation: str = "cells_by_genes",
+    cache: bool = False,
 ) -> PerturbDataset:
     """Read a file, or several, and look at it through the declared columns.
 
@@ -138,6 +142,8 @@ def load_file(
         modality: Modality of an `.h5mu`.
         obs: CSV or TSV of cell columns beside the matrix, first column the cell ids.
         orientation: Of a text matrix: `cells_by_genes` or `genes_by_cells`.
+        cache: Read the matrix from a memory-mapped copy in the cache folder, made once per content: for files of the
+            layout of AnnData that are larger than memory. The data set and its fingerprint are the same.
 
     Raises:
         UnreadableFile: Missing, truncated, or of no known format.
@@ -173,8 +179,9 @@ def load_file(
         n_column=n_column,
         size_column=size_column,
     )
+    paths = paths_of(path)
     raw = read_files(
-        paths_of(path),
+        paths,
         ReadOptions(layer, modality, obs, orientation),
         gene_column=gene_column,
         gene_map=gene_map,
@@ -201,7 +208,8 @@ def load_file(
     )
     check_labels(labels, declared, needs_controls=True)
     size_n = column.sizes(raw.obs[size_column])[row_n] if size_column else None
-    return _with_matrix(raw, row_n, labels, declared, size_n, size_column, target_sum, var_layer)
+    mapped = mapped_matrix(paths, layer, raw, row_n) if cache else None
+    return _with_matrix(raw, row_n, labels, declared, size_n, size_column, target_sum, var_layer, mapped)
 
 
 def _with_matrix(
@@ -213,9 +221,10 @@ def _with_matrix(
     size_name: str | None,
     target_sum: float | None,
     var_layer: str | None,
+    mapped: tuple[sparse.csr_matrix, Path] | None,
 ) -> PerturbDataset:
     """Read the matrix of the labelled rows; counts with a target are normalised and logged once."""
-    x_ng = _rows(raw.matrix(), row_n)
+    x_ng, folder = mapped if mapped is not None else (_rows(raw.matrix(), row_n), None)
     check_matrix(x_ng, declared.scale)
     layers = {} if var_layer is None else {"variance": _rows(raw.matrix(var_layer), row_n)}
     if not raw.var.index.is_unique and layers:
@@ -228,7 +237,7 @@ def _with_matrix(
     x_ng, genes, notes = merge_genes(x_ng, raw.var.index)
     declared = replace(declared, source="; ".join(filter(None, (declared.source, *notes))))
     if target_sum is not None:
-        x_ng, declared = normalise_log1p(x_ng, labels, declared, size_n, float(target_sum), size_name)
+        x_ng, declared = normalise_log1p(x_ng, labels, declared, size_n, float(target_sum), size_name, folder)
     elif size_n is not None:
         labels["library_size"] = size_n
     beside = raw.stored()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from perturbfm.errors import ContextWithoutControls
-from perturbfm.train.batches import IndexBatches
+from perturbfm.train.sampler import IndexBatches
 
 
 def by_hand(dataset, controls, row, by_batch):
