@@ -102,6 +102,18 @@ class MissingLabel(InputError):
     """A row has no perturbation, context or batch label."""
 
 
+class LabelMalformed(InputError):
+    """A label is no name: too long, unprintable, or cut at the wrong sign."""
+
+
+class DoseMismatch(InputError):
+    """A dose or time cannot be read, or does not fit its perturbation."""
+
+
+class UnknownValue(InputError):
+    """A value named in a configuration does not occur in the file."""
+
+
 class ControlLabelAbsent(InputError):
     """No row carries any of the declared control labels."""
 
@@ -128,6 +140,22 @@ class SizeNotPositive(InputError):
 
 class DuplicateNames(InputError):
     """Cell ids or gene names are not unique."""
+
+
+class GeneNameAmbiguous(InputError):
+    """A gene identifier means several genes, or several mean one."""
+
+
+class GenesDiffer(InputError):
+    """Files of one data set do not have the same genes."""
+
+
+class PickleRefused(InputError):
+    """A file holds pickled objects, which run code when they are opened."""
+
+
+class OfficialSplitUnfit(InputError):
+    """An official split file is not of its format, or does not fit the data."""
 
 
 class UnreadableFile(InputError):

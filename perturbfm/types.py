@@ -47,9 +47,10 @@ class Labels:
         controls: `cells`, or `baked_in` where values are already differences.
         delimiter: What joins the parts of a combination, or None.
         match: Within what a row finds its control: `context`, or `context_batch` (drawn controls too).
-        dose_n: Dose of each row as text, "" for none, parts of a combination joined by `delimiter`; None undeclared.
-        time_n: Time since the intervention as text, "" for none; None undeclared.
-        covariates: Further columns by name (donor, study, guide).
+        dose_n: Dose of each row as canonical text, "" for none; None where no dose is declared. Doses of a
+            combination are joined by `delimiter` in the order of its sorted parts.
+        time_n: Time after the intervention as canonical text, likewise.
+        covariates: Further columns by name (donor, data set, guide...), one value per row.
     """
 
     cell_n: np.ndarray
@@ -69,9 +70,8 @@ class Labels:
     covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        columns = [self.cell_n, self.pert_n, self.context_n, self.batch_n, self.mode_n, self.is_control_n]
-        columns += [c for c in (self.dose_n, self.time_n, *self.covariates.values()) if c is not None]
-        sizes = {len(column) for column in columns}
+        sizes = {len(getattr(self, f)) for f in ("cell_n", "pert_n", "context_n", "batch_n", "mode_n", "is_control_n")}
+        sizes |= {len(c) for c in (self.dose_n, self.time_n, *self.covariates.values()) if c is not None}
         if len(sizes) != 1:
             raise ShapeMismatch(
                 "Label columns have different lengths",
@@ -87,15 +87,16 @@ class Labels:
 
     @property
     def intervention_n(self) -> np.ndarray:
-        """`perturbation@mode` per row, with `;dose=` and `;time=` where declared.
+        """`perturbation@mode` per row: activation and knock-down of one gene are never the same label.
 
-        Activation and knock-down of one gene, or two doses of one compound, are never the same label.
+        Where a dose or a time is declared and a row has one, `;dose=1.11` and `;time=24` follow.
         """
         label_n = join_labels(self.pert_n, self.mode_n, "@")
         for name, value_n in (("dose", self.dose_n), ("time", self.time_n)):
             if value_n is not None:
-                added = [f"{a};{name}={b}" if b else a for a, b in zip(label_n, value_n, strict=True)]
-                label_n = np.array(added, dtype=object)
+                label_n = np.array(
+                    [f"{a};{name}={v}" if v else a for a, v in zip(label_n, value_n, strict=True)], dtype=object
+                )
         return label_n
 
     @property
@@ -107,6 +108,12 @@ class Labels:
 def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
     """Join two label columns element by element."""
     return np.array([f"{a}{sign}{b}" for a, b in zip(left_n, right_n, strict=True)], dtype=object)
+
+
+def without_dose(intervention_n: np.ndarray) -> np.ndarray:
+    """`perturbation@mode` of interventions that may carry a dose and a time: doses of one compound share a name."""
+    parts = (str(label).rpartition("@") for label in intervention_n)
+    return np.array([f"{head}{at}{tail.split(';')[0]}" for head, at, tail in parts], dtype=object)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ To add a data set: one yaml in `conf/data/` naming the file and its columns. To 
 
     dataset.py         the view, its fingerprint, its labels     declaration.py   what is declared of it
     check.py           what is refused                           fingerprint.py   the content hash
-    h5ad.py            any file, by naming its columns           preprocess.py    counts -> log1p, once
+    file.py            any file, by naming its columns           preprocess.py    counts -> log1p, once
+    obs_map.py         its columns -> ours, with column.py, label.py (perturbations) and dose.py
+    several.py         several files as one                      gene.py          names of genes
+    reader/            the formats, one module each
     artifact.py        the interchange folder                    controls.py      matched controls
     planted.py         the planted world as a data set           names.py         load and register by name
     synthetic.py       the world itself, on world_settings.py and frozen_random.py
@@ -25,17 +28,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perturbfm.data.artifact import load_artifact, write_artifact
     from perturbfm.data.dataset import PerturbDataset
-    from perturbfm.data.h5ad import load_h5ad
+    from perturbfm.data.file import load_file
     from perturbfm.data.names import load, register
     from perturbfm.data.planted import load_synthetic
 
-__all__ = ["PerturbDataset", "load", "load_artifact", "load_h5ad", "load_synthetic", "register", "write_artifact"]
+__all__ = ["PerturbDataset", "load", "load_artifact", "load_file", "load_synthetic", "register", "write_artifact"]
 
 _HOME = {
     "PerturbDataset": "dataset",
     "load": "names",
     "load_artifact": "artifact",
-    "load_h5ad": "h5ad",
+    "load_file": "file",
     "load_synthetic": "planted",
     "register": "names",
     "write_artifact": "artifact",

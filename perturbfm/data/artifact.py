@@ -1,8 +1,7 @@
-"""The interchange artifact: one folder with `data.npz` and `meta.json`.
-
-`data.npz`: float32 `X_control`, `X_pert`, `delta`, each [N, G], and optional int64 `obs_idx` [N] (row numbers in the
-data set it was cut from). `meta.json`: `obs` and `var` (an index and columns), `metadata` (what is declared, and the
-fingerprint). A data set and its artifact have one fingerprint.
+"""The interchange artifact: one folder with `data.npz`: float32 `X_control`, `X_pert`, `delta`, each [N, G], optional float32 `variance` [N, G] where a row is a
+distribution, and optional int64 `obs_idx` [N] (row numbers in the data set it was cut from). `meta.json`: `obs` and
+`var` (an index and columns), `metadata` (what is declared, and the fingerprint). A data set and its artifact have one
+fingerprint.
 """
 
 from __future__ import annotations
@@ -36,6 +35,10 @@ def write_artifact(dataset: PerturbDataset, folder: Path, obs_idx: np.ndarray | 
     """Write a data set as an artifact; both files appear whole or not at all, `meta.json` last."""
     folder = Path(folder)
     arrays = {"X_control": dataset.X_control, "X_pert": dataset.dense(slice(None)), "delta": dataset.delta}
+    if dataset.declared.variance:
+        variance_ng = dataset.adata.layers["variance"]
+        dense = variance_ng.toarray() if sparse.issparse(variance_ng) else variance_ng
+        arrays["variance"] = np.asarray(dense, dtype=np.float32)
     if obs_idx is not None:
         arrays["obs_idx"] = np.asarray(obs_idx, dtype=np.int64)
     write_npz(folder / "data.npz", arrays)
@@ -70,7 +73,8 @@ def load_artifact(path: str, name: str | None = None) -> PerturbDataset:
     declared = _declaration(meta, name)
     _check_shapes(folder, arrays, meta)
     obs, var = _frame(meta["obs"]), _frame(meta["var"])
-    adata = AnnData(X=sparse.csr_matrix(arrays["X_pert"]), obs=obs, var=var)
+    layers = {"variance": arrays["variance"]} if "variance" in arrays else {}
+    adata = AnnData(X=sparse.csr_matrix(arrays["X_pert"]), obs=obs, var=var, layers=layers)
     profile_kg, row_n = np.unique(arrays["X_control"], axis=0, return_inverse=True)
     dataset = PerturbDataset(adata, declared, ControlMatch(profile_kg, row_n.reshape(-1)))
     found = {"fingerprint": dataset.fingerprint, "controls_sha256": _sha256(arrays["X_control"])}
@@ -117,7 +121,7 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _check_shapes(folder: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     _check_tables(folder, meta)
     shape = (len(meta["obs"]["index"]), len(meta["var"]["index"]))
-    for key in ("X_control", "X_pert", "delta"):
+    for key in ("X_control", "X_pert", "delta", *(["variance"] if "variance" in arrays else [])):
         if arrays[key].shape != shape or arrays[key].dtype != np.float32:
             raise ForeignArtifact(
                 f"{key} of {folder} does not fit its labels",

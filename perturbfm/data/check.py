@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from perturbfm.errors import (
     ContextWithoutControls,
     ControlLabelAbsent,
     DuplicateNames,
+    LabelMalformed,
     MissingColumn,
     MissingLabel,
     ScaleMismatch,
@@ -25,12 +26,23 @@ from perturbfm.errors import (
 from perturbfm.types import CONTROLS, MODES, SCALES, UNITS
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from perturbfm.data.declaration import Declaration
 
 LARGEST_LOG1P = 20.0
 """log1p of 485 million: a value above it was never log-transformed."""
 
 LABELS = ("pert_id", "context_id", "batch_id", "mode")
+
+OWN_COLUMNS = (*LABELS, "is_control", "size_factor", "dose", "time")
+"""Columns of `obs` with a meaning of their own; all others are covariates."""
+
+VARIANCES = ("cells", "sampling")
+"""What a variance beside a mean may be: of single cells, or of the mean itself."""
+
+LONGEST_LABEL = 10_000
+"""Characters; a label beyond it is a document that slipped into a column."""
 
 
 def check_options(declared: Declaration) -> None:
@@ -62,7 +74,12 @@ def check_names(cells: pd.Index, genes: pd.Index) -> None:
                 f"Repeated {what}",
                 given=f"{len(repeated)} repeats, first {repeated[0]!r}",
                 expected="unique names",
-                fix="Make them unique in the file (anndata: obs_names_make_unique, var_names_make_unique).",
+                fix="Make them unique in the file (anndata: obs_names_make_unique, var_names_make_unique)"
+                + (
+                    "."
+                    if what == "cell ids"
+                    else ", name another data.gene_column, or add up counts with data.duplicate_genes=sum."
+                ),
             )
 
 
@@ -82,13 +99,15 @@ def check_labels(obs: pd.DataFrame, declared: Declaration, *, needs_controls: bo
     """Refuse missing labels, unknown modes, and contexts that have no control."""
     check_columns(list(obs.columns), (*LABELS, "is_control"))
     for column in LABELS:
+        check_text(obs[column].tolist(), column)
         missing = (obs[column].isna() | obs[column].astype(str).str.lower().isin(("nan", ""))).to_numpy()
         if missing.any():
             raise MissingLabel(
                 f"Rows have no {column}",
                 given=f"{int(missing.sum())} rows, first cell {obs.index[missing][0]!r}",
                 expected="a label for every row",
-                fix="Remove those rows from the file, or give them a label.",
+                fix="Remove those rows from the file, or give them a label."
+                + (" data.drop_missing=true leaves them out." if column == "pert_id" else ""),
             )
     unknown = sorted(set(obs["mode"]) - set(MODES))
     if unknown:
@@ -100,6 +119,49 @@ def check_labels(obs: pd.DataFrame, declared: Declaration, *, needs_controls: bo
         )
     if needs_controls and declared.controls == "cells":
         _check_controls(obs)
+
+
+def check_text(values: Iterable[object], column: str) -> None:
+    """Refuse labels that are no names: documents, and text with line breaks or other control characters."""
+    for label in {v for v in values if isinstance(v, str)}:
+        broken = next((c for c in label[:LONGEST_LABEL] if c < " " or c == "\x7f"), None)
+        if broken is None and len(label) <= LONGEST_LABEL:
+            continue
+        raise LabelMalformed(
+            f"A label of {column} is no name",
+            given=f"{len(label)} characters, {label[:40]!r}" + (f", with {broken!r}" if broken else ""),
+            expected=f"at most {LONGEST_LABEL} printable characters",
+            fix="Look at the column: it holds something else than labels.",
+        )
+
+
+def check_variance(adata: AnnData, declared: Declaration) -> None:
+    """Refuse a variance that is not declared, or is none; a data set of single cells has none."""
+    variance_ng = adata.layers.get("variance")
+    if (variance_ng is None) != (not declared.variance) or (declared.variance and declared.unit != "pseudobulk"):
+        raise BadValue(
+            "A variance and its declaration do not fit",
+            given=f"variance={declared.variance!r} with unit={declared.unit}, "
+            f"{'no' if variance_ng is None else 'a'} variance matrix",
+            expected="data.var_layer with data.unit=pseudobulk, or neither",
+            fix="Name the layer in data.var_layer, or remove it.",
+        )
+    if declared.variance and declared.variance not in VARIANCES:
+        raise BadValue(
+            "Unknown data.var_kind",
+            given=repr(declared.variance),
+            expected=" | ".join(VARIANCES),
+            fix="Set data.var_kind to one of them.",
+        )
+    if variance_ng is not None:
+        value = variance_ng.data if sparse.issparse(variance_ng) else np.asarray(variance_ng).ravel()
+        if not (np.isfinite(value) & (value >= 0)).all():
+            raise ValuesNegative(
+                "A variance is negative or not finite",
+                given=f"{int((~(np.isfinite(value) & (value >= 0))).sum())} entries",
+                expected="finite variances of zero and more",
+                fix="Name another layer in data.var_layer.",
+            )
 
 
 def _check_controls(obs: pd.DataFrame) -> None:
@@ -121,15 +183,20 @@ def _check_controls(obs: pd.DataFrame) -> None:
         )
 
 
-def check_matrix(x_ng: Any, scale: str) -> None:
-    """Refuse values that do not fit the declared scale: NaN, negatives, integers called log, logs called counts."""
-    if x_ng.shape[0] == 0 or x_ng.shape[1] == 0:
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuse a data set without rows or genes."""
+    if 0 in shape:
         raise ShapeMismatch(
             "The matrix is empty",
-            given=f"shape {x_ng.shape}",
+            given=f"shape {shape}",
             expected="rows and genes",
             fix="Look at the file: nothing is in it.",
         )
+
+
+def check_matrix(x_ng: Any, scale: str) -> None:
+    """Refuse values that do not fit the declared scale: NaN, negatives, integers called log, logs called counts."""
+    check_shape(x_ng.shape)
     value = x_ng.data if sparse.issparse(x_ng) else np.asarray(x_ng).ravel()
     finite = np.isfinite(value)
     if not finite.all():

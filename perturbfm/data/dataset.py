@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from perturbfm.data.check import check_labels, check_matrix, check_names, check_options
+from perturbfm.data.check import OWN_COLUMNS, check_labels, check_matrix, check_names, check_options, check_variance
 from perturbfm.data.controls import ControlMatch, match_controls
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import fingerprint
@@ -33,8 +33,9 @@ class PerturbDataset:
     """Typed view of an AnnData: every row of the file is a row of the view, controls too.
 
     Args:
-        adata: `X` on the declared scale; `obs` with `pert_id`, `context_id`, `batch_id`, `is_control`, `mode` and
-            covariates; gene names as `var_names`.
+        adata: `X` on the declared scale; `obs` with `pert_id`, `context_id`, `batch_id`, `is_control`, `mode`, where
+            declared `dose` and `time` (canonical text, "" for none), and covariates; gene names as `var_names`;
+            `layers["variance"]` where a variance is declared.
         declared: What is declared of it.
         match: The control of each row, when it was decided elsewhere (a slice, an artifact).
 
@@ -52,6 +53,7 @@ class PerturbDataset:
         check_names(self.adata.obs_names, self.adata.var_names)
         check_labels(self.adata.obs, self.declared, needs_controls=self._match is None)
         check_matrix(self.adata.X, self.declared.scale)
+        check_variance(self.adata, self.declared)
 
     def __len__(self) -> int:
         return int(self.adata.n_obs)
@@ -135,7 +137,9 @@ class PerturbDataset:
             "controls": d.controls,
             "delimiter": d.delimiter,
         }
-        return fingerprint(self.adata.X, size, labels, self.genes, declared)
+        later = {"dose_unit": d.dose_unit, "time_unit": d.time_unit, "variance": d.variance}
+        declared.update({key: value for key, value in later.items() if value})  # older fingerprints stay as they are
+        return fingerprint(self.adata.X, size, labels, self.genes, declared, self.adata.layers.get("variance"))
 
     def labels(self) -> Labels:
         """What a split rule may see."""
@@ -153,6 +157,9 @@ class PerturbDataset:
             controls=self.declared.controls,
             delimiter=self.declared.delimiter,
             match="context" if self.declared.match == "context" else "context_batch",
+            dose_n=columns.get("dose"),
+            time_n=columns.get("time"),
+            covariates={c: self.obs[c].to_numpy() for c in self.obs.columns if c not in OWN_COLUMNS},
         )
 
     def dense(self, rows: np.ndarray | slice) -> np.ndarray:
@@ -173,5 +180,6 @@ class PerturbDataset:
         return Tensors(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
 
     def _columns(self) -> dict[str, np.ndarray]:
-        text = {c: self.obs[c].to_numpy(dtype=object) for c in ("pert_id", "context_id", "batch_id", "mode")}
+        names = [c for c in ("pert_id", "context_id", "batch_id", "mode", "dose", "time") if c in self.obs]
+        text = {c: self.obs[c].to_numpy(dtype=object) for c in names}
         return {**text, "is_control": self.obs["is_control"].to_numpy(dtype=bool)}

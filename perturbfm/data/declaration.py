@@ -18,6 +18,10 @@ class Declaration:
         match: How a row finds its control: `context`, `context_batch` or `draw`.
         match_seed: Seed of `draw`.
         counts_hashed: The matrix is `log1p(counts / size_factor)` of exact integers, with `size_factor` in `obs`.
+        dose_unit: Unit of `dose` in `obs`, for example `uM`.
+        time_unit: Unit of `time` in `obs`, for example `h`.
+        variance: What `layers["variance"]` holds beside a pseudobulk mean: `cells`, the variance of single cells, or
+            `sampling`, the squared standard error of the mean; empty where there is none.
         source: Where the values came from and what was done to them, for people.
     """
 
@@ -29,4 +33,7 @@ class Declaration:
     match: str = "context"
     match_seed: int = 0
     counts_hashed: bool = False
+    dose_unit: str = ""
+    time_unit: str = ""
+    variance: str = ""
     source: str = ""

@@ -36,7 +36,12 @@ def counts_from_log1p(x_ng: sparse.csr_matrix, size_n: np.ndarray) -> sparse.csr
 
 
 def fingerprint(
-    x_ng: Any, size_n: np.ndarray | None, obs: pd.DataFrame, genes: Iterable[str], declared: dict[str, object]
+    x_ng: Any,
+    size_n: np.ndarray | None,
+    obs: pd.DataFrame,
+    genes: Iterable[str],
+    declared: dict[str, object],
+    variance_ng: Any = None,
 ) -> str:
     """SHA-256 over content in canonical order.
 
@@ -46,6 +51,7 @@ def fingerprint(
         obs: Labels with the cell ids as index; every column is covered.
         genes: Gene names in order.
         declared: Scale, unit, delimiter and the like.
+        variance_ng: Variance beside the matrix where a row is a distribution.
 
     Returns:
         64 hexadecimal digits.
@@ -60,6 +66,10 @@ def fingerprint(
     for start in range(0, x_ng.shape[0], _ROWS_PER_CHUNK):
         rows = slice(start, start + _ROWS_PER_CHUNK)
         _rows(digest, x_ng[rows], None if size_n is None else size_n[rows])
+    if variance_ng is not None:
+        digest.update(b"variance")
+        for start in range(0, variance_ng.shape[0], _ROWS_PER_CHUNK):
+            _rows(digest, variance_ng[start : start + _ROWS_PER_CHUNK], None)
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ from perturbfm.eval.case import Case
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.resample import cluster_draws, reference_draws
 from perturbfm.eval.truth import Truth
+from perturbfm.types import without_dose
 
 
 def redrawn_cases(truth: Truth, cases: list[Case], effort: Effort) -> tuple[Iterator[list[Case]], np.ndarray]:
@@ -28,7 +29,7 @@ def redrawn_cases(truth: Truth, cases: list[Case], effort: Effort) -> tuple[Iter
     )
     position = {name: i for i, name in enumerate(drawn.groups)}
     order = [position[(str(a), str(b))] for a, b in truth.group_names]
-    weight_bc = cluster_draws(truth.intervention_c, effort.bootstrap_draws, effort.seed + 1)
+    weight_bc = cluster_draws(without_dose(truth.intervention_c), effort.bootstrap_draws, effort.seed + 1)
     measured_k = truth.reference.noise_kg
 
     def redrawn() -> Iterator[list[Case]]:

@@ -21,6 +21,7 @@ CONF = places.conf_dir()
 SPLITS = CONF.parent / "splits"
 GROUPS = ("data", "split", "model", "trainer", "eval", "ablation")
 OBLIGATORY = {
+    "file": ["data.name=x", "data.path=x.h5ad", "data.scale=log1p"],
     "h5ad": ["data.name=x", "data.path=x.h5ad", "data.scale=log1p"],
     "artifact": ["data.path=x"],
 }

@@ -193,6 +193,9 @@ def test_metadata_genes_and_repr():
         "match": "draw",
         "match_seed": 5,
         "counts_hashed": False,
+        "dose_unit": "",
+        "time_unit": "",
+        "variance": "",
         "source": "made here",
         "fingerprint": data.fingerprint,
     }

@@ -9,7 +9,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from perturbfm.data import load_h5ad
+from perturbfm.data import load_file
 from perturbfm.errors import (
     BadValue,
     ContextWithoutControls,
@@ -69,7 +69,7 @@ def load(tmp_path):
             warnings.simplefilter("ignore")  # anndata announces repeated names and changes of its own defaults
             obs = file_obs() if obs is None else obs
             AnnData(X=x, obs=obs, var=pd.DataFrame(index=list(genes)), layers=layers).write_h5ad(path)
-        return load_h5ad(**{**OPTIONS, "path": str(path), **changes})
+        return load_file(**{**OPTIONS, "path": str(path), **changes})
 
     return write_and_load
 
@@ -125,8 +125,8 @@ def test_modes_are_translated_per_row(load):
 
 
 def test_covariates_are_kept_as_numbers_or_text(load):
-    data = load(covariates=["dose", "hours", "vendor"])
-    assert data.obs["dose"].tolist() == file_obs()["dose"].tolist()
+    data = load(covariates=["umis", "hours", "vendor"])
+    assert data.obs["umis"].tolist() == file_obs()["umis"].tolist()
     assert data.obs["hours"].dtype == np.float64
     assert data.obs["vendor"].tolist() == list("ababab")
 
@@ -158,10 +158,10 @@ def test_labels_and_control_labels_are_compared_as_text(load):
     assert load(obs=obs, control_labels=[0]).obs["pert_id"].tolist() == ["control", "1", "control", "control", "2", "1"]
 
 
-@pytest.mark.parametrize("name", ["pert_id", "context_id", "batch_id", "is_control", "mode", "size_factor"])
+@pytest.mark.parametrize("name", ["pert_id", "is_control", "mode", "size_factor", "dose", "time"])
 def test_a_covariate_that_would_overwrite_a_label_is_refused(load, name):
     with pytest.raises(BadValue, match=rf"A covariate would overwrite a label: given data\.covariates with {name}, "):
-        load(obs=file_obs().assign(**{name: 1.0}), covariates=["dose", name])
+        load(obs=file_obs().assign(**{name: 1.0}), covariates=["umis", name])
 
 
 def test_a_negative_seed_of_drawing_is_refused(load):
@@ -213,9 +213,12 @@ def test_the_target_and_the_counts_are_part_of_the_fingerprint(load):
     assert one != load(COUNTS, scale="counts", target_sum=20.0).fingerprint
 
 
-def test_counts_without_a_target_are_refused(load):
-    with pytest.raises(MissingValue, match=r"Counts need a target to be normalised to: given data\.target_sum=null"):
-        load(COUNTS, scale="counts")
+def test_counts_without_a_target_stay_counts(load):
+    data = load(COUNTS, scale="counts", size_column="umis")
+    assert (data.declared.scale, data.declared.counts_hashed) == ("counts", False)
+    np.testing.assert_array_equal(data.X_pert, COUNTS)
+    assert data.obs["library_size"].tolist() == file_obs()["umis"].tolist()
+    assert "library_size" not in load(COUNTS, scale="counts").obs
 
 
 @pytest.mark.parametrize(
@@ -261,7 +264,7 @@ def test_a_missing_column_lists_the_columns_there_are(load, key):
 
 def test_a_missing_covariate_and_mode_column_are_refused(load):
     with pytest.raises(MissingColumn, match="expected 'nope'"):
-        load(covariates=["dose", "nope"])
+        load(covariates=["umis", "nope"])
     with pytest.raises(MissingColumn, match="Missing column 'nope'"):
         load(mode=None, mode_column="nope")
 
@@ -384,7 +387,7 @@ def good(load, tmp_path):
 
 
 def read(path):
-    return load_h5ad(**{**OPTIONS, "path": str(path)})
+    return load_file(**{**OPTIONS, "path": str(path)})
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999])

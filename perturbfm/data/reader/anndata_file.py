@@ -1,0 +1,143 @@
+"""`.h5ad`, and everything of its layout: STATE's `.h5`, a `.zarr` folder, one modality of an `.h5mu`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata._io.h5ad import read_dataframe
+from anndata.io import read_elem
+
+from perturbfm.data.reader.raw import Raw, ReadOptions, missing_layer, refusing
+from perturbfm.errors import MissingColumn, MissingValue, UnreadableFile
+
+Opener = Callable[[], Any]
+
+
+def read_h5ad(path: Path, options: ReadOptions) -> Raw:
+    """Read the tables of an `.h5ad`; its matrix follows when asked for."""
+    return _raw(path, options, lambda: _opened(path, None))
+
+
+def read_h5mu(path: Path, options: ReadOptions) -> Raw:
+    """Read one modality of an `.h5mu`; columns of the whole file are added where the modality lacks them."""
+    with refusing(path, "MuData", "a complete .h5mu"), h5py.File(path, "r") as file:
+        known = sorted(file["mod"])
+        whole = read_elem(file["obs"]) if "obs" in file else pd.DataFrame()
+    if options.modality is None or options.modality not in known:
+        raise MissingValue(
+            "A file of several modalities needs one named",
+            given=f"data.modality={options.modality}, {path.name} has {', '.join(known)}",
+            expected="one of them",
+            fix=f"Set data.modality={known[0] if known else '...'}.",
+        )
+    raw = _raw(path, options, lambda: _opened(path, options.modality))
+    more = [c for c in whole.columns if c not in raw.obs.columns]
+    obs = raw.obs.join(whole[more]) if more and whole.index.is_unique else raw.obs
+    return Raw(raw.name, obs, raw.var, raw.load, raw.notes)
+
+
+def read_zarr(path: Path, options: ReadOptions) -> Raw:
+    """Read the tables of a `.zarr` folder, format 2 or 3."""
+    return _raw(path, options, lambda: _zarr(path))
+
+
+@contextmanager
+def _opened(path: Path, modality: str | None) -> Iterator[Any]:
+    with h5py.File(path, "r") as file:
+        yield file if modality is None else file["mod"][modality]
+
+
+@contextmanager
+def _zarr(path: Path) -> Iterator[Any]:
+    import zarr
+
+    yield zarr.open_group(str(path), mode="r")
+
+
+def _raw(path: Path, options: ReadOptions, opened: Opener) -> Raw:
+    with refusing(path), opened() as group:
+        _check_layout(path, group)
+        obs = _table(group, "obs")
+        place = _place(group, options.layer)
+        var = _table(group, "var" if not place.startswith("raw") else place.replace("X", "var"))
+
+    def load(layer: str | None) -> Any:
+        with refusing(path), opened() as group:
+            return _matrix(group, place if layer is None else _place(group, layer))
+
+    return Raw(path.name, obs, var, load)
+
+
+def _check_layout(path: Path, group: Any) -> None:
+    lacking = [part for part in ("obs", "var") if part not in group]
+    if lacking:
+        raise UnreadableFile(
+            "A file cannot be read as AnnData",
+            given=f"{path}: without {' and '.join(lacking)}, it holds {', '.join(sorted(group)[:8]) or 'nothing'}",
+            expected="obs, var and X",
+            fix="Fetch it again, or look at what kind of file it is.",
+        )
+
+
+def _place(group: Any, layer: str | None) -> str:
+    """Where a layer lies in the file; `raw` is a layer of that name, or else the raw matrix."""
+    layers = sorted(group["layers"]) if "layers" in group else []
+    raw = next((name for name in ("raw/X", "raw.X") if name in group), None)
+    if layer is None:
+        if "X" not in group:
+            raise UnreadableFile(
+                "The file has no matrix",
+                given=f"X is empty, layers {', '.join(layers) or 'none'}",
+                expected="X, or data.layer",
+                fix="Name a layer.",
+            )
+        return "X"
+    if layer in layers:
+        return f"layers/{layer}"
+    if layer == "raw" and raw:
+        return raw
+    raise missing_layer(layer, [*layers, *(["raw"] if raw else [])])
+
+
+def _table(group: Any, part: str) -> pd.DataFrame:
+    """obs or var with text ids; the two older layouts are read too."""
+    table = read_dataframe(group[part]) if isinstance(group[part], h5py.Dataset) else read_elem(group[part])
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"{part} is no table")
+    if isinstance(group[part], h5py.Dataset):
+        table = _with_categories(table, group)
+    table.index = pd.Index([v.decode() if isinstance(v, bytes) else str(v) for v in table.index], dtype=object)
+    table.columns = [str(c) for c in table.columns]
+    return table
+
+
+def _with_categories(table: pd.DataFrame, group: Any) -> pd.DataFrame:
+    """Before anndata 0.7 a column held codes, and `uns` its categories."""
+    uns = group.get("uns", {})
+    for name in list(table.columns):
+        if f"{name}_categories" in uns:
+            categories = np.asarray(read_elem(uns[f"{name}_categories"]))
+            words = [v.decode() if isinstance(v, bytes) else str(v) for v in np.atleast_1d(categories)]
+            codes = table[name].to_numpy(np.int64)
+            if codes.size and (codes.min() < -1 or codes.max() >= len(words)):
+                raise ValueError(f"column {name!r} holds codes beyond its categories")
+            table[name] = np.array([*words, None], dtype=object)[codes]
+    return table
+
+
+def _matrix(group: Any, place: str) -> Any:
+    x_ng = read_elem(group[place])
+    if isinstance(x_ng, dict) or not hasattr(x_ng, "shape") or x_ng.ndim != 2:
+        raise MissingColumn(
+            f"{place} is no matrix",
+            given=f"{type(x_ng).__name__} of shape {getattr(x_ng, 'shape', '-')}",
+            expected="cells x genes",
+            fix="Name the matrix in data.layer.",
+        )
+    return x_ng
