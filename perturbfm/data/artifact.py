@@ -1,4 +1,6 @@
-"""The interchange artifact: one folder with `data.npz`: float32 `X_control`, `X_pert`, `delta`, each [N, G], optional float32 `variance` [N, G] where a row is a
+"""The interchange artifact: one folder with `data.npz` and `meta.json`.
+
+`data.npz`: float32 `X_control`, `X_pert`, `delta`, each [N, G], optional float32 `variance` [N, G] where a row is a
 distribution, and optional int64 `obs_idx` [N] (row numbers in the data set it was cut from). `meta.json`: `obs` and
 `var` (an index and columns), `metadata` (what is declared, and the fingerprint). A data set and its artifact have one
 fingerprint.

@@ -5,5 +5,6 @@ May import: errors; numpy, scipy, pandas, anndata, h5py, zarr. Pickles are never
 To add a format: one function `(path, options) -> Raw` in a module here, and its sign in `read.py`.
 
     read.py           tells the format by content          raw.py     `Raw`, and the one refusal of broken files
-    anndata_file.py   .h5ad, .h5 of STATE, .zarr, .h5mu
+    anndata_file.py   .h5ad, .h5 of STATE, .zarr, .h5mu    tenx.py     10x .h5 and folders of matrix.mtx
+    text.py           .csv, .tsv, .txt                     obs_table.py   columns of cells beside a matrix
 """

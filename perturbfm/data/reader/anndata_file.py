@@ -69,6 +69,7 @@ def _raw(path: Path, options: ReadOptions, opened: Opener) -> Raw:
 
     def load(layer: str | None) -> Any:
         with refusing(path), opened() as group:
+            _check_chunks(path, group, place if layer is None else _place(group, layer))
             return _matrix(group, place if layer is None else _place(group, layer))
 
     return Raw(path.name, obs, var, load)
@@ -129,6 +130,24 @@ def _with_categories(table: pd.DataFrame, group: Any) -> pd.DataFrame:
                 raise ValueError(f"column {name!r} holds codes beyond its categories")
             table[name] = np.array([*words, None], dtype=object)[codes]
     return table
+
+
+def _check_chunks(path: Path, group: Any, place: str) -> None:
+    """A chunk that a zarr folder lacks reads as zeros; where zeros cannot be meant the folder is incomplete."""
+    if isinstance(group, h5py.Group):
+        return
+    names = [f"{place}/data", f"{place}/indices"] if f"{place}/data" in group else []
+    names += [f"{t}/{group[t].attrs['_index']}" for t in ("obs", "var") if "_index" in group[t].attrs]
+    for name in names:
+        array = group[name]
+        lacking = array.nchunks - array.nchunks_initialized
+        if lacking and not (name.endswith("/indices") and not np.any(array[:])):
+            raise UnreadableFile(
+                "A zarr folder lacks chunks, so it cannot be read as AnnData",
+                given=f"{path}: {lacking} of {array.nchunks} chunks of {name}",
+                expected="every chunk",
+                fix="Fetch it again.",
+            )
 
 
 def _matrix(group: Any, place: str) -> Any:

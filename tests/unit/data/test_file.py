@@ -402,7 +402,7 @@ def test_a_truncated_file_is_refused(good, share):
 
 def test_a_web_page_is_refused(tmp_path):
     (tmp_path / "page.h5ad").write_text("<!DOCTYPE html><html>404</html>")
-    with pytest.raises(UnreadableFile, match=r"cannot be read as AnnData.*signature not found"):
+    with pytest.raises(UnreadableFile, match=r"cannot be read as AnnData.*signature not found, it is a web page"):
         read(tmp_path / "page.h5ad")
 
 
