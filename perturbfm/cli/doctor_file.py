@@ -1,0 +1,251 @@
+"""`perturbfm doctor FILE`: what a file is, which yaml reads it, what would mislead, which splits and models fit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perturbfm.data.doctor import Examination
+    from perturbfm.split import Suggestion
+    from perturbfm.types import Labels
+
+SIGN = {"note": "note", "warn": "WARN", "stop": "STOP"}
+MOST_SPLITS = 12
+READ_WHOLE = 300e6
+"""Bytes up to which the proposed yaml is tried out at once."""
+
+RATE_ROUNDS, RATE_ROWS = 3, 512
+
+
+def examine_file(arguments: argparse.Namespace) -> None:
+    """Examine a file, write its yaml, and say what it can carry."""
+    from perturbfm.data.doctor import examine
+
+    path = Path(arguments.file)
+    name = arguments.name or slug(path)
+    start = time.perf_counter()
+    found = examine(path, name, _given(arguments.set))
+    labels, refusal = _labels(found)
+    report = _report(found, labels, refusal, name)
+    report["yaml_path"] = str(_write(found, arguments, name)) if not arguments.no_write else None
+    report["seconds"] = round(time.perf_counter() - start, 1)
+    print(json.dumps(report, indent=1, default=str) if arguments.json else "\n".join(_text(report)))
+    if refusal is not None:
+        raise refusal
+
+
+def slug(path: Path) -> str:
+    """Name of a data set after its file."""
+    import re
+
+    from perturbfm.data.several import stem_of
+
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", stem_of(path.resolve())).strip("_.") or "data"
+
+
+def _given(settings: list[str]) -> dict[str, Any]:
+    """`--set data.KEY=VALUE` or `KEY=VALUE` in yaml's own words."""
+    import yaml
+
+    from perturbfm.errors import BadValue
+
+    pairs: dict[str, Any] = {}
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not sign:
+            raise BadValue(
+                "A setting has no value", given=setting, expected="KEY=VALUE", fix="Write --set mode=knockout."
+            )
+        try:
+            pairs[key.removeprefix("data.")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadValue(
+                "A setting cannot be read", given=setting, expected="KEY=VALUE in yaml", fix="Quote the value."
+            ) from error
+    return pairs
+
+
+# --- looking further --------------------------------------------------------------------------------
+
+
+def _labels(found: Examination) -> tuple[Labels | None, Any]:
+    """Labels under the proposed yaml, by loading it; of a large file without its matrix."""
+    from omegaconf import OmegaConf
+
+    from perturbfm import config
+    from perturbfm.data.doctor import labels_of
+    from perturbfm.errors import PerturbFMError
+
+    if not found.can_be_read:
+        return None, None
+    try:
+        if found.survey.n_bytes > READ_WHOLE:
+            return labels_of(found), None
+        keys = {"batch_column": None, **found.proposal.keys}
+        node = OmegaConf.create({"_target_": "perturbfm.data.file.load_file", **keys})
+        return config.build(node).labels(), None
+    except PerturbFMError as error:
+        return None, error
+
+
+def _report(found: Examination, labels: Labels | None, refusal: Any, name: str) -> dict[str, Any]:
+    from perturbfm.data.doctor.written import yaml_of
+
+    s = found.survey
+    return {
+        "about": found.about(),
+        "name": name,
+        "columns": {str(c): _column(found, str(c)) for c in s.obs.columns},
+        "layers": list(s.layers),
+        "yaml": yaml_of(found.proposal, found.about()),
+        "findings": [vars(f) for f in found.findings],
+        "refusal": None if refusal is None else f"{type(refusal).__name__}: {refusal}",
+        "splits": [] if labels is None else list(_splits(labels, name)),
+        "models": [] if labels is None else list(_models(labels)),
+        "needs": _needs(found),
+    }
+
+
+def _column(found: Examination, c: str) -> str:
+    s = found.survey
+    if c in s.text:
+        levels = s.levels(c)
+        shown = ", ".join(f"{k or 'missing'} {n}" for k, n in list(levels.items())[:4])
+        return f"{levels.size} labels: {shown}{' ...' if levels.size > 4 else ''}"
+    values = s.obs[c]
+    return f"numbers from {values.min():.6g} to {values.max():.6g}"
+
+
+def _splits(labels: Labels, name: str) -> Iterator[dict[str, Any]]:
+    from perturbfm.split import suggest
+
+    for s in suggest(labels):
+        yield _split(s, name)
+
+
+def _split(s: Suggestion, name: str) -> dict[str, Any]:
+    words = f"perturbfm splits create --data {name} {' '.join(s.words())}"
+    if s.split is None:
+        return {"feasible": False, "rule": s.rule, "words": words, "why": f"{type(s.refusal).__name__}: {s.refusal}"}
+    n = s.split.params["n_conditions"]
+    axes = {axis: len(s.split.ood_rows(axis)) for axis in s.split.ood_axes}
+    return {"feasible": True, "rule": s.rule, "words": words, "conditions": dict(n), "axes": axes}
+
+
+def _models(labels: Labels) -> Iterator[dict[str, str]]:
+    """What each kind of model can and cannot say on these data."""
+    treated = ~labels.is_control_n.astype(bool)
+    contexts = len(set(labels.context_n[treated].tolist()))
+    pairs = set(zip(labels.context_n[treated].tolist(), labels.intervention_n[treated].tolist(), strict=True))
+    n_shared = len(pairs) - len({intervention for _, intervention in pairs})
+    yield {"model": "no_change, global_mean", "fits": "always; the floors"}
+    shared = f"{n_shared} conditions repeat an intervention in another context"
+    yield {
+        "model": "per_perturbation_mean",
+        "fits": f"context splits ({shared})"
+        if n_shared
+        else "no intervention is in two contexts: it is the global mean",
+    }
+    if labels.controls == "baked_in":
+        yield {"model": "ridge, small_network", "fits": "no control profile to learn from; names only"}
+    else:
+        fits = (
+            f"{contexts} contexts with control profiles"
+            if contexts > 2
+            else f"only {contexts} control profile(s) to learn from"
+        )
+        yield {"model": "ridge", "fits": fits}
+        rows = int(treated.sum())
+        yield {"model": "small_network", "fits": "yes" if rows >= LEAST_ROWS else f"{rows} perturbed rows are few"}
+
+
+LEAST_ROWS = 500
+
+
+def _needs(found: Examination) -> dict[str, str]:
+    """Memory of the matrix, and how fast rows are cut on this machine, measured on the sample just now."""
+    import numpy as np
+    from scipy import sparse
+
+    s = found.survey
+    stored = s.n_stored * (8 if s.is_sparse else 4)
+    rows = min(RATE_ROWS, len(s.sample_n))
+    best = np.inf
+    for _ in range(RATE_ROUNDS):
+        start = time.perf_counter()
+        block = s.sample_ng[:rows]
+        _ = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float32).sum()
+        best = min(best, time.perf_counter() - start)
+    rate = rows / max(best, 1e-6)
+    return {
+        "memory": f"{stored / 1e6:,.0f} MB for the matrix, about {2.5 * stored / 1e6 + 600:,.0f} MB for a run",
+        "time": f"about {s.n_obs / rate:,.1f} s for one pass over all rows ({rate:,.0f} rows/s dense, measured just now)",
+        "disk": f"{s.n_bytes / 1e6:,.0f} MB",
+    }
+
+
+# --- writing ----------------------------------------------------------------------------------------
+
+
+def _write(found: Examination, arguments: argparse.Namespace, name: str) -> Path:
+    """Write the yaml under a name that is free; another data set's yaml is never replaced."""
+    from perturbfm.data.doctor.written import yaml_of
+    from perturbfm.errors import OutputNotWritable
+    from perturbfm.files import write_text
+
+    text = yaml_of(found.proposal, found.about())
+    path = Path(arguments.out) if arguments.out else Path("conf") / "data" / f"{name}.yaml"
+    if path.exists() and path.read_text(encoding="utf-8") != text and not arguments.overwrite:
+        raise OutputNotWritable(
+            f"{path} is there already and says something else",
+            given=f"a yaml for {name}",
+            expected="a name that is free",
+            fix="Pass --name OTHER, --out FILE or --overwrite; or --no-write to look only.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return path
+
+
+# --- telling ----------------------------------------------------------------------------------------
+
+
+def _text(report: dict[str, Any]) -> Iterator[str]:
+    yield report["about"]
+    if report["layers"]:
+        yield f"layers: {', '.join(report['layers'])}"
+    yield ""
+    for c, about in report["columns"].items():
+        yield f"  {c:<24} {about[:110]}"
+    yield ""
+    for f in sorted(report["findings"], key=lambda f: ("stop", "warn", "note").index(f["level"])):
+        yield f"{SIGN[f['level']]}  {f['name']}: {f['message']}\n      -> {f['fix']}"
+    yield ""
+    written = f"yaml, written to {report['yaml_path']}" if report["yaml_path"] else "yaml, not written"
+    yield f"{written}:"
+    yield from (f"  {line}" for line in report["yaml"].splitlines())
+    yield ""
+    yield from _split_lines(report)
+    yield from (f"model  {m['model']}: {m['fits']}" for m in report["models"])
+    yield from (f"needs  {k}: {v}" for k, v in report["needs"].items())
+    if report["yaml_path"] and report["splits"]:
+        yield f"\nNext: freeze a split with one of the lines above, then python -m perturbfm.run data={report['name']} split=frozen split.hash=HASH"
+
+
+def _split_lines(report: dict[str, Any]) -> Iterator[str]:
+    feasible = [s for s in report["splits"] if s["feasible"]]
+    for s in feasible[:MOST_SPLITS]:
+        n, axes = s["conditions"], ", ".join(f"{k} {v} rows" for k, v in s["axes"].items())
+        yield f"split  {n['test']} test, {n['train']} train conditions; {axes}\n       {s['words']}"
+    if len(feasible) > MOST_SPLITS:
+        yield f"       and {len(feasible) - MOST_SPLITS} more: perturbfm splits suggest {report['name']}"
+    if report["splits"] and not feasible:
+        first = report["splits"][0]
+        yield f"split  none is feasible. {first['why']}"
+    if not report["splits"] and report["refusal"] is None:
+        yield "split  not looked at: fill in what is open, or mend what stops, and ask again"
