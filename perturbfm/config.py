@@ -48,6 +48,9 @@ _SHIPPED_PREFIXES = tuple(ALLOWED_PREFIXES)
 
 _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
+_DATA_FILE = re.compile(r"\.(h5ad|h5|h5mu|hdf5|zarr|mtx|csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
+"""Names of files that are data sets, whatever their content turns out to be."""
+
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
 
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
@@ -144,8 +147,13 @@ def _own_hydra() -> Iterator[None]:
 
 def compose_group(group: str, choice: Sequence[str], values: Mapping[str, Any]) -> DictConfig:
     """Compose one group by name, with some of its values changed."""
-    extra = [f"{group}.{key}={quoted(value)}" for key, value in values.items()]
+    tables = {key: dict(value) for key, value in values.items() if isinstance(value, Mapping)}
+    extra = [f"{group}.{k}={'null' if k in tables else quoted(v)}" for k, v in values.items()]
     node: DictConfig = compose_config([*choice, *extra])[group]
+    if tables:  # keys of a table may hold signs that Hydra's grammar cannot quote
+        for key, table in tables.items():
+            node[key] = table
+        check_node(node, group)
     return node
 
 
@@ -191,18 +199,18 @@ def rules() -> dict[str, str]:
 
 
 def data_overrides(name_or_path: str) -> list[str]:
-    """The overrides that mean "this data set": a name, an h5ad, or an artifact folder.
+    """The overrides that mean "this data set": a name, a file of a known format, or an artifact folder.
 
     A folder that merely has the name of a data set is no artifact; a word with a separator is always a path.
     """
     path = Path(name_or_path)
-    if name_or_path.endswith(".h5ad"):
-        if not path.is_file():
+    if _DATA_FILE.search(path.name) or (path.is_dir() and any(path.glob("*.mtx*"))):
+        if not path.exists():
             raise UnreadableFile(
                 "There is no such file", given=path.absolute(), expected="a readable .h5ad", fix="Check the path."
             )
         return [
-            "data=h5ad",
+            "data=file",
             f"data.path={quoted(str(path.absolute()))}",
             f"data.name={quoted(_slug(path.stem))}",
         ]
@@ -225,8 +233,15 @@ def add_choice(group: str, name: str, target: str | Callable[..., Any]) -> None:
 
 
 def quoted(value: Any) -> str:
-    """A value as Hydra's grammar reads it, whatever signs and letters are in it."""
-    return json.dumps(value, ensure_ascii=False)
+    """A value as Hydra's grammar reads it, whatever signs and letters are in it.
+
+    Only a quote, and backslashes before one, are escaped there; every other backslash stands for itself.
+    """
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(quoted, value))}]"
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
 
 
 def _slug(name: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def add_data(parser: argparse.ArgumentParser, positional: bool = False) -> None:
     """Add `--data`, or the data set as the first word, and `--set`."""
-    about = "a name in conf/data, a file, or an artifact folder"
+    about = "a name in conf/data, a data file, or an artifact folder"
     if positional:
         parser.add_argument("data", metavar="DATA", help=about)
     else:

@@ -10,10 +10,10 @@ from perturbfm.data.dataset import PerturbDataset
 
 
 def load(name_or_path: str, **overrides: Any) -> PerturbDataset:
-    """Load a data set by the name of its yaml, or by the path of an h5ad or artifact.
+    """Load a data set by the name of its yaml, or by the path of a file or an artifact.
 
     Args:
-        name_or_path: A name in `conf/data/`, an `.h5ad`, or a folder with `data.npz` and `meta.json`.
+        name_or_path: A name in `conf/data/`, a file of a known format, or a folder with `data.npz` and `meta.json`.
         **overrides: Values of the yaml to change, as on the command line after `data.`.
 
     Raises:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from perturbfm import config, places
 from perturbfm.data.world_settings import PRESETS
-from perturbfm.errors import ConfigError
+from perturbfm.errors import ConfigError, MissingValue
 from perturbfm.eval.panel import panel_named
 from perturbfm.model.baseline.statistics import ConditionStatistics
 from perturbfm.model.response import AbstractClosedForm, AbstractNetwork
@@ -20,9 +20,11 @@ from perturbfm.types import VARIANCE_FLOOR, Batch, Dims
 CONF = places.conf_dir()
 SPLITS = CONF.parent / "splits"
 GROUPS = ("data", "split", "model", "trainer", "eval", "ablation")
+NAMED = ["data.name=x", "data.path=x.h5ad"]
+PROJECTS = ("perturbench", "gears", "scperturb", "state", "pertpy", "scperturbench", "pseudobulk", "tenx")
 OBLIGATORY = {
-    "file": ["data.name=x", "data.path=x.h5ad", "data.scale=log1p"],
-    "h5ad": ["data.name=x", "data.path=x.h5ad", "data.scale=log1p"],
+    **{name: [*NAMED, "data.scale=log1p"] for name in ("file", "h5ad", "csv")},
+    **{name: NAMED for name in PROJECTS},
     "artifact": ["data.path=x"],
 }
 DIMS = Dims(n_genes=7, n_interventions=5, n_parts=4, n_contexts=3, n_batches=2)
@@ -97,6 +99,33 @@ def test_an_ablation_is_small_and_says_its_question(name):
 @pytest.mark.parametrize("name", names("data"))
 def test_data_is_loaded_by_a_function_of_the_data_room(name):
     assert composed("data", name).data._target_.startswith("perturbfm.data.")
+
+
+@pytest.mark.parametrize("name", sorted(set(OBLIGATORY) - {"artifact"}))
+def test_a_template_asks_for_what_it_cannot_know(name):
+    for key in OBLIGATORY[name]:
+        given = [other for other in OBLIGATORY[name] if other != key]
+        with pytest.raises(MissingValue, match=key.partition("=")[0].replace(".", r"\.") + " is not set"):
+            config.check(config.compose_config([f"data={name}", *given]))
+
+
+@pytest.mark.parametrize("name", [n for n in names("data") if n not in OBLIGATORY])
+def test_data_of_one_file_needs_ten_lines(name):
+    assert len((CONF / "data" / f"{name}.yaml").read_text().splitlines()) <= 10
+
+
+def test_the_general_template_says_every_keyword_and_its_default():
+    from inspect import signature
+
+    from perturbfm.data import load_file
+
+    known = signature(load_file).parameters
+    told = yaml.safe_load((CONF / "data" / "file.yaml").read_text())
+    assert set(told) - {"_target_"} == set(known)
+    assert composed("data", "h5ad").data == composed("data", "file").data
+    empty = {"aliases", "keep", "drop", "file_values"}
+    other = {k for k, p in known.items() if told[k] != "???" and told[k] != p.default and k not in empty}
+    assert {k for k in other if list(told[k] or ()) != list(known[k].default or ())} == {"batch_column"}
 
 
 @pytest.mark.parametrize("name", [n for n in names("data") if n not in OBLIGATORY])

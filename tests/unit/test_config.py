@@ -302,9 +302,25 @@ def test_a_choice_can_be_added_at_run_time(choices):
 
 
 def test_a_group_is_composed_with_values_of_any_kind():
-    values = {"control_labels": ["a, b", "ü"], "delimiter": None, "target_sum": 1e4, "covariates": []}
+    values = {
+        "control_labels": ["a, b", "ü"],
+        "delimiter": None,
+        "target_sum": 1e4,
+        "covariates": [],
+        "guide_pattern": r'^(.+?)"?\d+\\$',
+        "source": 'ends in a quote "',
+        "aliases": {"(+)-JQ1": "JQ1", "a: b": r"\d"},
+        "keep": {"set": ["x", "y"]},
+    }
     node = config.compose_group("data", H5AD, values)
     assert {k: OmegaConf.to_container(node)[k] for k in values} == values
+
+
+def test_a_table_for_a_key_that_there_is_not_is_refused():
+    with pytest.raises(UnknownKey, match=r"data\.aliasses"):
+        config.compose_group("data", H5AD, {"aliasses": {"a": "b"}})
+    with pytest.raises(BadValue, match=r"data\.covariates has the wrong type"):
+        config.compose_group("data", H5AD, {"covariates": {"a": "b"}})
 
 
 def test_data_is_named_by_name_by_file_or_by_folder(tmp_path):
