@@ -173,12 +173,12 @@ def _needs(found: Examination) -> dict[str, str]:
     from scipy import sparse
 
     s = found.survey
-    stored = s.n_stored * (8 if s.is_sparse else 4)
-    rows = min(RATE_ROWS, len(s.sample_n))
+    stored = s.sample.n_stored * (8 if s.sample.is_sparse else 4)
+    rows = min(RATE_ROWS, len(s.sample.row_n))
     best = np.inf
     for _ in range(RATE_ROUNDS):
         start = time.perf_counter()
-        block = s.sample_ng[:rows]
+        block = s.sample.x_ng[:rows]
         _ = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float32).sum()
         best = min(best, time.perf_counter() - start)
     rate = rows / max(best, 1e-6)

@@ -1,22 +1,28 @@
-"""Which column means what: by its name, held against what is in it."""
+"""Which column holds the perturbations, and how its labels read: by its name, held against what is in it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from perturbfm.data.doctor import vocabulary
-from perturbfm.data.doctor.survey import Survey, words
-
-MOST_CONTEXTS, MOST_BATCHES = 200, 500
-LEAST_CONTROLS = 4
-"""Controls of a context and batch below which matching within batches is not possible."""
+from perturbfm.data.doctor.survey import Survey
 
 GUIDE_PATTERN = r"^(.+?)(?:[_-](?:g|sg|guide)?\d+|(?<=[A-Z0-9])s?g\d+)$"
+
+IN_NAMES = ("_", "-", "/")
+"""Delimiters that stand in names of genes and compounds too."""
+
+MOST_SPEAKING = 10
+"""So many of the known names mean perturbation even where no label reads like a control."""
+
+MOST_UNLISTED = 20_000
+"""Levels of a column with an unlisted name that are looked at: identifiers of cells have more."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class PertColumn:
         drop_control_parts: Whether singles are written with a control part (`GENE+ctrl`).
         guide_pattern: Pattern that takes a guide's number away, where labels are guides.
         others: Further columns that could be meant.
+        flag: A column that says yes or no to "is this a control?", or None.
+        by_flag: Whether the control labels were read off the flag.
     """
 
     name: str
@@ -40,132 +48,120 @@ class PertColumn:
     drop_control_parts: bool
     guide_pattern: str | None
     others: tuple[str, ...]
+    flag: str | None
+    by_flag: bool
 
 
-def pert_column(survey: Survey) -> PertColumn | None:
+def pert_column(survey: Survey, given: dict[str, Any] | None = None) -> PertColumn | None:
     """The best candidate, or None where no column can be one.
 
-    A known name counts, and a label that reads like a control counts more; labels that are guides, where another column
-    holds their targets, count less.
+    A known name counts, a label that reads like a control counts more, and so do labels that are measured genes;
+    labels that are guides, where another column holds their targets, count less.
+
+    Args:
+        survey: The file.
+        given: Keys of the loader that are known already; they are kept, and the rest is read in their light.
     """
-    scored = sorted(((_pert_score(survey, c), c) for c in survey.text), key=lambda s: -s[0])
-    good = [(score, c) for score, c in scored if score > 0]
-    if not good:
+    given = given or {}
+    name, others = _chosen(survey, given.get("pert_column"))
+    if name is None:
         return None
-    name = good[0][1]
-    levels = survey.levels(name)
-    labels = [str(label) for label in levels.index]
-    missing = tuple(label for label in labels if vocabulary.is_missing(label))
-    controls = _controls([label for label in labels if label not in missing])
+    labels = [str(label) for label in survey.levels(name).index]
+    told = given.get("control_labels")
+    flag = control_flag(survey)
+    words = [label for label in labels if vocabulary.is_missing(label)]
+    controls = tuple(map(str, told)) if told is not None else _controls([x for x in labels if x not in words])
+    by_flag = not controls and flag is not None
+    if by_flag and flag is not None:
+        controls = _flagged(survey, name, flag)
+    missing = tuple(label for label in words if label not in controls)
     rest = [label for label in labels if label not in (*missing, *controls)]
-    joined = _delimiter(rest, controls)
-    with_control = joined is not None and any({*label.split(joined)} & {*controls} for label in rest)
     guides = GUIDE_PATTERN if _are_guides(rest) else None
+    joined = given["delimiter"] if "delimiter" in given else _delimiter(rest, controls)
     if guides is not None and joined in ("_", "-"):
-        joined, with_control = None, False
-    same = tuple(c for _, c in good[1:5])
-    return PertColumn(name, controls, missing, joined, with_control, guides, same)
+        joined = None
+    with_control = joined is not None and any({*label.split(joined)} & {*controls} for label in rest)
+    return PertColumn(name, controls, missing, joined, with_control, guides, others, flag, by_flag and bool(controls))
 
 
 def is_control(survey: Survey, pert: PertColumn) -> np.ndarray:
     """Which rows carry a control label."""
-    return np.isin(survey.text[pert.name], list(pert.controls))
+    return np.isin(survey.words(pert.name), list(pert.controls))
 
 
-def context_column(survey: Survey, pert: PertColumn) -> str | None:
-    """A column of cell lines or types; one with controls in every level comes first, a constant one last."""
-    found = []
-    for c, values in survey.text.items():
-        place = vocabulary.rank(c, vocabulary.CONTEXT)
-        n = survey.levels(c).size
-        if place is None or c == pert.name or not 1 <= n <= MOST_CONTEXTS or _follows(values, survey.text[pert.name]):
-            continue
-        found.append((n == 1, not _controls_everywhere(survey, pert, [values]), place, c))
-    return min(found)[3] if found else None
-
-
-def batch_column(survey: Survey, pert: PertColumn, context: str | None) -> str | None:
-    """A column of batches in which controls can be matched: some in every context and batch with perturbed rows."""
-    for name in vocabulary.BATCH:
-        for c, values in _labels_or_whole_numbers(survey).items():
-            if c.lower() != name or c in (pert.name, context) or not 2 <= len(set(values)) <= MOST_BATCHES:
-                continue
-            columns = [values] if context is None else [survey.text[context], values]
-            if _controls_everywhere(survey, pert, columns, LEAST_CONTROLS):
+def control_flag(survey: Survey) -> str | None:
+    """A column of yes and no that says whether a cell is a control."""
+    for c, values in survey.coded.items():
+        if vocabulary.rank(c, vocabulary.FLAG) is not None:
+            levels = {str(v).lower() for v in pd.unique(values)}
+            if len(levels) == 2 and levels & set(vocabulary.YES) and levels & set(vocabulary.NO):
                 return c
     return None
 
 
-def named(survey: Survey, names: Sequence[str], *, numbers: bool | None = None, least: int = 1) -> str | None:
-    """The first column of some names with so many levels, of numbers, of labels, or of either."""
-    for name in names:
-        for c in survey.obs.columns:
-            plain = c.lower().replace(" ", "_")
-            kind = c not in survey.text
-            if plain == name and (numbers is None or kind == numbers) and survey.obs[c].nunique() >= least:
-                return str(c)
-    return None
+def flagged_rows(survey: Survey, flag: str) -> np.ndarray:
+    """Rows that a column of yes and no says yes to."""
+    said = survey.words(flag)
+    return np.isin(said, [v for v in pd.unique(said) if str(v).lower() in vocabulary.YES])
 
 
-def covariates(survey: Survey, used: Sequence[str | None]) -> list[str]:
-    """Columns of donors, studies and the like: 2 to n/20 levels, not a copy of a used one."""
-    found: list[str] = []
-    taken = [survey.text[c] for c in used if c in survey.text]
-    for c, values in survey.text.items():
-        n = len(set(values))
-        good = vocabulary.rank(c, vocabulary.COVARIATE) is not None and 2 <= n <= max(2, survey.n_obs // 20)
-        if good and c not in used and not any(same(values, other) for other in taken):
-            found.append(c)
-            taken.append(values)
-    return found
+def _chosen(survey: Survey, told: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """The best column and its rivals, or the one that is told."""
+    scored = sorted(((_score(survey, c), c) for c in survey.coded), key=lambda s: -s[0])
+    good = [c for score, c in scored if score > 0]
+    if told is not None:
+        return (told if told in survey.obs.columns else None), tuple(c for c in good if c != told)[:4]
+    return (good[0], tuple(good[1:5])) if good else (None, ())
 
 
-def size_column(survey: Survey, sums: np.ndarray) -> tuple[str | None, str]:
-    """Library sizes: a column whose values exceed the row sums says that genes were left out."""
-    for name in vocabulary.SIZE:
-        for c in survey.obs.columns:
-            if c.lower() != name or c in survey.text:
-                continue
-            size = survey.obs[c].to_numpy(np.float64)[survey.sample_n]
-            if not (np.isfinite(size).all() and (size > 0).all()):
-                continue
-            share = float(np.median(sums / size))
-            if share < 0.98 and bool((sums <= size * 1.001).mean() > 0.99):
-                return c, f"row sums are {share:.0%} of it: the file holds a part of the genes"
-            if share >= 0.98:
-                return None, f"row sums equal {c}"
-    return None, "no column of library sizes"
-
-
-def _pert_score(survey: Survey, c: str) -> float:
-    levels = survey.levels(c)
-    labels = [str(label) for label in levels.index if not vocabulary.is_missing(str(label))]
+def _score(survey: Survey, c: str) -> float:
     place = vocabulary.rank(c, vocabulary.PERT)
-    hint = re.search(r"pert|target|treat|condition|drug|guide|grna|stim|cytokine|compound", c.lower()) is not None
-    if len(labels) < 2 or (place is None and not hint) or vocabulary.rank(c, vocabulary.MODE) is not None:
+    hint = vocabulary.hints_at_perturbation(c)
+    if _means_else(c) or (c not in survey.text and place is None):
         return 0.0
+    levels = survey.levels(c)
+    if len(levels) < 2 or (place is None and len(levels) > MOST_UNLISTED):
+        return 0.0
+    labels = [str(label) for label in levels.index if not vocabulary.is_missing(str(label))]
     if len(labels) > 0.9 * survey.n_obs and survey.n_obs > 500:
         return 0.0
-    score = (len(vocabulary.PERT) - place) / len(vocabulary.PERT) if place is not None else 0.1
     clear = [x for x in labels if vocabulary.is_control(x) and not vocabulary.is_weak_control(x)]
-    score += 2.0 if clear else 1.0 if any(vocabulary.is_control(x) for x in labels) else 0.0
-    score -= 1.2 if _are_guides(labels) else 0.0
-    if not clear and score < 1:
+    weak = any(vocabulary.is_control(x) for x in labels)
+    genes = _share_of_genes(survey, labels)
+    if len(labels) < 2 and not clear and place is None:
+        return 0.0
+    if place is None and not clear and genes < 0.3 and not (hint and weak):
+        return 0.0
+    score = (len(vocabulary.PERT) - place) / len(vocabulary.PERT) if place is not None else 0.1 if hint else 0.05
+    score += 2.0 if clear and len(labels) > 1 else 1.0 if weak and len(labels) > 1 else 0.0
+    score += 0.5 * genes - (1.2 if _are_guides(labels) else 0.0) + 1e-3 * min(1.0, len(labels) / 1000)
+    if not clear and score < 1 and genes < 0.3:
         return score if place is not None and place < MOST_SPEAKING else 0.0
     return score
 
 
-IN_NAMES = ("_", "-", "/")
-"""Delimiters that stand in names of genes and compounds too."""
+def _means_else(c: str) -> bool:
+    """Whether a name is known for something else."""
+    groups = (vocabulary.MODE, vocabulary.CONTEXT, vocabulary.FLAG, vocabulary.N_PARTS, vocabulary.BATCH)
+    return any(vocabulary.rank(c, group) is not None for group in groups)
 
-MOST_SPEAKING = 10
-"""So many of the known names mean perturbation even where no label reads like a control."""
+
+def _share_of_genes(survey: Survey, labels: Sequence[str]) -> float:
+    """Share of labels that are measured genes; of gene identifiers, cells and contexts hardly one is."""
+    return float(survey.genes.isin(labels).sum() / len(labels)) if 2 <= len(labels) <= MOST_UNLISTED else 0.0
 
 
 def _controls(labels: Sequence[str]) -> tuple[str, ...]:
     clear = [x for x in labels if vocabulary.is_control(x) and not vocabulary.is_weak_control(x)]
-    weak = [x for x in labels if vocabulary.is_weak_control(x) and vocabulary.is_control(x)]
+    weak = [x for x in labels if vocabulary.is_weak_control(x)]
     return tuple(clear or weak)
+
+
+def _flagged(survey: Survey, name: str, flag: str) -> tuple[str, ...]:
+    """Labels that only flagged rows carry, where they cover them all."""
+    yes, label_n = flagged_rows(survey, flag), survey.words(name)
+    mine = set(label_n[yes].tolist()) - set(label_n[~yes].tolist()) - {""}
+    return tuple(sorted(mine)) if mine and bool(np.isin(label_n[yes], list(mine)).all()) else ()
 
 
 def _delimiter(labels: Sequence[str], controls: Sequence[str]) -> str | None:
@@ -178,18 +174,14 @@ def _delimiter(labels: Sequence[str], controls: Sequence[str]) -> str | None:
         joined = [label for label in labels if sign in label.strip(sign)]
         if not joined:
             continue
+        cut = [[p.strip() for p in label.split(sign)] for label in joined]
         alone = {label for label in labels if sign not in label} | {*controls}
-        parts = pd.Series([p.strip() for label in joined for p in label.split(sign)]).value_counts()
+        parts = pd.Series([p for ps in cut for p in ps]).value_counts().to_dict()
         enough = all if sign in IN_NAMES else any
-        known = [
-            label
-            for label in joined
-            if all(p.strip() for p in label.split(sign))
-            and enough(p.strip() in alone or parts[p.strip()] > 1 for p in label.split(sign))
-        ]
-        anchored = any(p.strip() in alone for label in joined for p in label.split(sign))
-        share = len(known) / len(joined)
-        if (share >= 0.5 and anchored and len(known) >= 1) and (best is None or share > best[0]):
+        known = sum(all(ps) and enough(p in alone or parts[p] > 1 for p in ps) for ps in cut)
+        anchored = any(p in alone for ps in cut for p in ps)
+        share = known / len(joined)
+        if share >= 0.5 and anchored and (best is None or share > best[0]):
             best = (share, sign)
     return best[1] if best else None
 
@@ -198,33 +190,3 @@ def _are_guides(labels: Sequence[str]) -> bool:
     matches = [m[1] for label in labels if (m := re.fullmatch(GUIDE_PATTERN, label))]
     several = pd.Series(matches, dtype=object).value_counts()
     return bool(len(labels)) and int(several[several > 1].sum()) > len(labels) / 2
-
-
-def _controls_everywhere(survey: Survey, pert: PertColumn, columns: Sequence[np.ndarray], least: int = 1) -> bool:
-    """Whether every level (or pair of levels) with perturbed rows has so many control rows."""
-    key = pd.Series(["\x1f".join(pair) for pair in zip(*columns, strict=True)], dtype=object)
-    control = is_control(survey, pert)
-    n_control = key[control].value_counts()
-    treated = set(key[~control])
-    return bool(treated) and all(n_control.get(k, 0) >= least for k in treated)
-
-
-def _follows(values: np.ndarray, other: np.ndarray) -> bool:
-    """Whether a column says nothing that another does not: each level of the other has one of it, and several differ."""
-    pairs = {(a, b) for a, b in zip(other, values, strict=True)}
-    return len(pairs) == len({a for a, _ in pairs}) and len({b for _, b in pairs}) > 1
-
-
-def same(values: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two columns say the same in other words."""
-    pairs = set(zip(values, other, strict=True))
-    return len(pairs) == len(set(values)) == len(set(other))
-
-
-def _labels_or_whole_numbers(survey: Survey) -> dict[str, np.ndarray]:
-    whole = {
-        str(c): words(survey.obs[c])
-        for c in survey.obs.columns
-        if c not in survey.text and pd.api.types.is_integer_dtype(survey.obs[c])
-    }
-    return {**survey.text, **whole}

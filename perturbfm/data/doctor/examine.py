@@ -35,9 +35,9 @@ class Examination:
     def about(self) -> str:
         """One line: what this file is."""
         s = self.survey
-        kind = "sparse" if s.is_sparse else "dense"
+        kind = "sparse" if s.sample.is_sparse else "dense"
         unit = "conditions" if self.proposal.keys.get("unit") == "pseudobulk" else "cells"
-        filled = s.n_stored / max(1, s.n_obs * len(s.genes))
+        filled = s.sample.n_stored / max(1, s.n_obs * len(s.genes))
         return f"{s.path.name}: {s.n_obs:,} {unit} x {len(s.genes):,} genes, {kind} ({filled:.1%} stored), {s.n_bytes / 1e6:.1f} MB"
 
 

@@ -41,7 +41,7 @@ def scale(s: Survey, p: Proposal) -> Iterator[Finding]:
     if found in (UNLOGGED, SCALED):
         fix = "Use the layer of counts that the yaml names." if "layer" in p.keys else _no_scale(found)
         yield Finding("scale", WARN if "layer" in p.keys else STOP, f"X is {found}: {p.scale.reason}", fix)
-    elif found == "counts" and s.values.size and s.sample_ng.dtype.kind == "f":
+    elif found == "counts" and s.values.size and s.sample.x_ng.dtype.kind == "f":
         sums = p.reasons.get("size_column") or p.further.get("size_column", "")
         yield Finding(
             "counts_as_float", NOTE, f"counts, stored as floats; {sums}", "Nothing: they are read as integers."

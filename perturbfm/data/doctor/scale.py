@@ -61,7 +61,7 @@ def scale_of(survey: Survey, is_control_n: np.ndarray | None = None) -> ScaleEvi
 
 def row_sums(survey: Survey, *, unlogged: bool) -> np.ndarray:
     """Row sums of the sample, of `expm1` where that undoes a logarithm."""
-    x = survey.sample_ng
+    x = survey.sample.x_ng
     if unlogged:
         x = x.expm1() if sparse.issparse(x) else np.expm1(np.asarray(x, dtype=np.float64))
     return np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
@@ -69,7 +69,7 @@ def row_sums(survey: Survey, *, unlogged: bool) -> np.ndarray:
 
 def _negative(survey: Survey, is_control_n: np.ndarray | None, low: float, high: float) -> ScaleEvidence:
     span = f"{low:.3g} to {high:.3g}"
-    dense = np.asarray(survey.sample_ng.todense() if sparse.issparse(survey.sample_ng) else survey.sample_ng, float)
+    dense = np.asarray(survey.sample.x_ng.todense() if sparse.issparse(survey.sample.x_ng) else survey.sample.x_ng, float)
     mean, sd = dense.mean(0), dense.std(0)
     used = sd > 0
     if (
@@ -79,7 +79,7 @@ def _negative(survey: Survey, is_control_n: np.ndarray | None, low: float, high:
         and abs(float(np.median(sd[used])) - 1) < 0.15
     ):
         return ScaleEvidence(SCALED, f"{span}, genes with mean 0 and standard deviation 1")
-    control = is_control_n[survey.sample_n] if is_control_n is not None else np.zeros(len(dense), dtype=bool)
+    control = is_control_n[survey.sample.row_n] if is_control_n is not None else np.zeros(len(dense), dtype=bool)
     if control.any() and np.abs(dense[control]).mean() < 0.05 * np.abs(dense).mean():
         return ScaleEvidence("delta", f"{span}, and control rows are zero")
     if float(np.abs(np.median(dense))) < 0.2 * max(float(dense.std()), 1e-9):
@@ -88,7 +88,7 @@ def _negative(survey: Survey, is_control_n: np.ndarray | None, low: float, high:
 
 
 def _share_of_zeros(survey: Survey) -> float:
-    x = survey.sample_ng
+    x = survey.sample.x_ng
     total = max(1, x.shape[0] * x.shape[1])
     stored = int((survey.values != 0).sum())
     return 1.0 - stored / total

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import sparse_dataset
 from scipy import sparse
 
-from perturbfm.data.reader.raw import Raw, ReadOptions, as_float32, refusing
+from perturbfm.data.doctor.sample import Sample, names_in, sample_of
+from perturbfm.data.reader.raw import Raw, ReadOptions
 from perturbfm.data.reader.read import read_raw
 
-SMALL = 300e6
-"""Bytes of a file whose matrix is simply read."""
-
-SAMPLE_ROWS, BLOCK = 2000, 250
+MOST_CODES = 10_000
+"""Levels up to which whole numbers may be codes of labels."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +29,18 @@ class Survey:
         raw: Its tables.
         n_bytes: Its size on disk.
         layers: Names of its layers, `raw` among them where it has a raw matrix.
-        sample_ng: Some rows of X, canonical float32 CSR or dense.
-        sample_n: Which rows they are.
-        n_stored: Stored values of X; all of them where it is dense.
-        is_sparse: Whether X is sparse.
         uns: Names in `uns`.
+        sample: Some rows of its matrix.
     """
 
     path: Path
     raw: Raw
     n_bytes: int
     layers: tuple[str, ...]
-    sample_ng: Any
-    sample_n: np.ndarray
-    n_stored: int
-    is_sparse: bool
     uns: tuple[str, ...]
+    sample: Sample
+    _levels: dict[str, pd.Series] = field(default_factory=dict, repr=False)
+    _codes: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -66,18 +60,43 @@ class Survey:
     @cached_property
     def values(self) -> np.ndarray:
         """Stored values of the sample, float64."""
-        x = self.sample_ng
+        x = self.sample.x_ng
         return np.asarray(x.data if sparse.issparse(x) else x, dtype=np.float64).ravel()
 
     @cached_property
     def text(self) -> dict[str, np.ndarray]:
         """Columns that hold labels, as text; missing values are the empty text."""
-        return {c: words(self.obs[c]) for c in self.obs.columns if not is_number(self.obs[c])}
+        return {c: words(self.obs[c]) for c in dict.fromkeys(self.obs.columns) if not is_number(self.obs[c])}
+
+    @cached_property
+    def coded(self) -> dict[str, np.ndarray]:
+        """Columns that may hold labels: text, and whole numbers of not too many levels, as text."""
+        whole = {
+            c: words(self.obs[c])
+            for c in self.obs.columns
+            if c not in self.text and is_whole(self.obs[c]) and self.obs[c].nunique() <= MOST_CODES
+        }
+        return {**self.text, **whole}
+
+    def words(self, columns: str | Sequence[str] | None) -> np.ndarray:
+        """Rows of a column as text, or of several joined by `::`; without a column all rows are one."""
+        names = [columns] if isinstance(columns, str) else list(columns or [])
+        if not names:
+            return np.full(self.n_obs, "all", dtype=object)
+        parts = [self.coded[c] if c in self.coded else words(self.obs[c]) for c in names]
+        return parts[0] if len(parts) == 1 else np.array(["::".join(p) for p in zip(*parts, strict=True)], dtype=object)
 
     def levels(self, column: str) -> pd.Series:
         """Rows per level of a column, the most frequent first."""
-        values = self.text[column] if column in self.text else words(self.obs[column])
-        return pd.Series(values, dtype=object).value_counts()
+        if column not in self._levels:
+            self._levels[column] = pd.Series(self.words(column), dtype=object).value_counts()
+        return self._levels[column]
+
+    def codes(self, column: str) -> np.ndarray:
+        """Rows of a column as numbers of its levels."""
+        if column not in self._codes:
+            self._codes[column] = pd.factorize(self.words(column))[0]
+        return self._codes[column]
 
 
 def survey(path: Path, options: ReadOptions | None = None) -> Survey:
@@ -86,71 +105,31 @@ def survey(path: Path, options: ReadOptions | None = None) -> Survey:
     Raises:
         UnreadableFile: Missing, truncated, or of no known format.
     """
-    raw = read_raw(path, options or ReadOptions())
+    options = options or ReadOptions()
+    raw = read_raw(path, options)
     n_bytes = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    layers, uns = _names(path)
-    sample, rows, stored, is_sparse = _sample(path, raw, n_bytes)
-    return Survey(path, raw, n_bytes, layers, sample, rows, stored, is_sparse, uns)
+    layers, uns = names_in(path, options)
+    return Survey(path, raw, n_bytes, layers, uns, sample_of(path, raw, options))
 
 
 def words(column: pd.Series) -> np.ndarray:
     """A column as text; what is missing is empty."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        table = np.array([*(str(v) for v in column.cat.categories), ""], dtype=object)
-        return table[column.cat.codes.to_numpy()]
-    return np.array(["" if pd.isna(v) else str(v) for v in column.tolist()], dtype=object)
+        codes, unique = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        codes, unique = pd.factorize(column)
+    return np.array([*(_word(v) for v in unique), ""], dtype=object)[codes]
 
 
 def is_number(column: pd.Series) -> bool:
-    """Whether a column holds numbers (truth values are labels)."""
+    """Whether a column holds numbers (truth values are labels, and so are categories that are numbers)."""
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def _names(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Layers and entries of `uns`, where the file has the layout of AnnData."""
-    if not (path.is_file() and h5py.is_hdf5(path)):
-        if path.is_dir() and any((path / name).exists() for name in (".zgroup", "zarr.json")):
-            import zarr
-
-            group = zarr.open_group(str(path), mode="r")
-            return _listed(group)
-        return (), ()
-    with h5py.File(path, "r") as file:
-        return _listed(file)
+def is_whole(column: pd.Series) -> bool:
+    """Whether a column holds whole numbers, none missing."""
+    return bool(pd.api.types.is_integer_dtype(column)) and not bool(column.isna().any())
 
 
-def _listed(group: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    layers = sorted(group["layers"]) if "layers" in group else []
-    raw = ["raw"] if "raw/X" in group or "raw.X" in group else []
-    uns = group["uns"] if "uns" in group else []
-    return (*layers, *raw), tuple(sorted(uns)) if hasattr(uns, "keys") else ()
-
-
-def _sample(path: Path, raw: Raw, n_bytes: int) -> tuple[Any, np.ndarray, int, bool]:
-    """Some rows of X in blocks spread over the file, their numbers, and the stored values of the whole."""
-    n = len(raw.obs)
-    blocks = _blocks(n)
-    rows = np.concatenate([np.arange(a, b) for a, b in blocks]) if blocks else np.empty(0, dtype=np.int64)
-    if n_bytes > SMALL and path.is_file() and h5py.is_hdf5(path):
-        with refusing(path), h5py.File(path, "r") as file:
-            x = file["X"]
-            if isinstance(x, h5py.Dataset):
-                return (
-                    np.concatenate([x[a:b] for a, b in blocks]).astype(np.float32),
-                    rows,
-                    x.shape[0] * x.shape[1],
-                    False,
-                )
-            if x.attrs.get("encoding-type", "csr_matrix") == "csr_matrix":
-                backed = sparse_dataset(x)
-                picked = sparse.vstack([backed[a:b] for a, b in blocks], format="csr")
-                return as_float32(picked, path.name), rows, int(x["data"].shape[0]), True
-    x_ng = raw.matrix()
-    return x_ng[rows], rows, int(x_ng.nnz if sparse.issparse(x_ng) else x_ng.size), bool(sparse.issparse(x_ng))
-
-
-def _blocks(n: int) -> list[tuple[int, int]]:
-    if n <= SAMPLE_ROWS:
-        return [(0, n)] if n else []
-    starts = np.linspace(0, n - BLOCK, SAMPLE_ROWS // BLOCK).astype(int)
-    return [(int(a), int(a) + BLOCK) for a in starts]
+def _word(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
