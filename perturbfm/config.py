@@ -51,6 +51,9 @@ _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 _DATA_FILE = re.compile(r"\.(h5ad|h5|h5mu|hdf5|zarr|mtx|csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
 """Names of files that are data sets, whatever their content turns out to be."""
 
+_PATHS = ("path", "obs", "gene_map")
+"""Where the files of a data set lie; their content is in its fingerprint."""
+
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
 
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
@@ -551,7 +554,7 @@ def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
     content = plain(cfg)
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
-    content["data"] = {k: v for k, v in content["data"].items() if k != "path"}
+    content["data"] = {k: v for k, v in content["data"].items() if k not in _PATHS}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

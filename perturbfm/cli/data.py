@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 SCHEMA = """data.npz   X_control, X_pert, delta   float32 [N, G]   matched control, own expression, their difference
            obs_idx                    int64   [N]      optional: rows in the data set it was cut from
-meta.json  obs    index + columns pert_id, context_id, batch_id, is_control, mode, covariates
+           variance                   float32 [N, G]   optional: where a row is a distribution
+meta.json  obs    index + columns pert_id, context_id, batch_id, is_control, mode, dose, time, covariates
            var    index + columns
            metadata   name, scale, unit, controls, delimiter, match, fingerprint"""
 

@@ -1,18 +1,20 @@
 """Files -> `PerturbDataset`.
 
-Comes in: an AnnData file and the names of its columns (from a yaml), an interchange artifact, or the planted world.
+Comes in: a file of any format of the field and the names of its columns (from a yaml), an interchange
+    artifact, or the planted world.
 Goes out: `PerturbDataset`, a checked view of AnnData, with a content fingerprint that splits lock themselves to, and
     `Labels`, the part of it that a split rule may see.
 May import: types, errors, config (to read a yaml by name); numpy, scipy, pandas, anndata. No torch at import.
-To add a data set: one yaml in `conf/data/` naming the file and its columns. To add a kind of file: one module here
-    with a function that returns a `PerturbDataset`, and one yaml whose `_target_` is that function.
+To add a data set: one yaml in `conf/data/` naming the file and its columns (`defaults: [file, _self_]`, or a project's
+    template). To add a kind of file: one function in `reader/`. To add a source that is no file: one module here with a
+    function that returns a `PerturbDataset`, and one yaml whose `_target_` is that function.
 
     dataset.py         the view, its fingerprint, its labels     declaration.py   what is declared of it
     check.py           what is refused                           fingerprint.py   the content hash
     file.py            any file, by naming its columns           preprocess.py    counts -> log1p, once
     obs_map.py         its columns -> ours, with column.py, label.py (perturbations) and dose.py
     several.py         several files as one                      gene.py          names of genes
-    reader/            the formats, one module each
+    reader/            the formats, one module each              official_split.py   split files of benchmarks
     artifact.py        the interchange folder                    controls.py      matched controls
     planted.py         the planted world as a data set           names.py         load and register by name
     synthetic.py       the world itself, on world_settings.py and frozen_random.py

@@ -66,10 +66,12 @@ def is_missing(text_n: np.ndarray, control_labels: Sequence[str], missing_labels
     """Rows without a label: empty, NaN, the text `nan`, or a label declared to mean that. Controls never are."""
     control, missing = set(control_labels), set(missing_labels)
 
-    def lacks(label: str | None) -> bool:
-        return label is None or (label not in control and (label in missing or label.strip().lower() in ("", "nan")))
+    def lacks(label: str) -> bool:
+        return label not in control and (label in missing or label.strip().lower() in ("", "nan"))
 
-    return np.array([lacks(label) for label in text_n], dtype=bool)
+    code_n, unique = pd.factorize(text_n)
+    lacks_u = np.array([*(lacks(label) for label in unique), True], dtype=bool)  # code -1: no text at all
+    return lacks_u[code_n]
 
 
 def read_labels(text_n: np.ndarray, rules: LabelRules) -> Labelling:

@@ -24,7 +24,7 @@ NAMED = ["data.name=x", "data.path=x.h5ad"]
 PROJECTS = ("perturbench", "gears", "scperturb", "state", "pertpy", "scperturbench", "pseudobulk", "tenx")
 OBLIGATORY = {
     **{name: [*NAMED, "data.scale=log1p"] for name in ("file", "h5ad", "csv")},
-    **{name: NAMED for name in PROJECTS},
+    **dict.fromkeys(PROJECTS, NAMED),
     "artifact": ["data.path=x"],
 }
 DIMS = Dims(n_genes=7, n_interventions=5, n_parts=4, n_contexts=3, n_batches=2)

@@ -224,6 +224,7 @@ def test_what_a_target_says_itself_keeps_its_type_and_exit_code(tmp_path):
 def test_the_hash_leaves_out_paths_and_hardware():
     here = hashed(*H5AD)
     assert hashed(*H5AD, "data.path=elsewhere.h5ad") == here
+    assert hashed(*H5AD, "data.obs=cells.csv", "data.gene_map=genes.tsv") == here
     for hardware in ("accelerator=gpu", "num_workers=2", "progress=false"):
         assert hashed(*H5AD, f"trainer.{hardware}") == here
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from perturbfm.data.reader.anndata_file import read_h5ad, read_h5mu, read_zarr
+from perturbfm.data.reader.hdf5_heap import hollow_heap
 from perturbfm.data.reader.obs_table import with_obs
 from perturbfm.data.reader.raw import Raw, ReadOptions, refusing
 from perturbfm.data.reader.tenx import read_10x_h5, read_mtx_folder
@@ -97,6 +98,10 @@ def _head(path: Path) -> bytes:
 
 
 def _hdf5(path: Path, options: ReadOptions) -> Raw:
+    with refusing(path):
+        hole = hollow_heap(path)
+    if hole is not None:
+        raise _unreadable(path, f"its text at byte {hole} is zeros, as a cut and padded download leaves it")
     with refusing(path), h5py.File(path, "r") as file:
         parts = set(file)
         has_barcodes = any("barcodes" in part for part in file.values() if isinstance(part, h5py.Group))

@@ -278,3 +278,14 @@ def test_missing_columns_names_values_and_modes_are_refused():
 def test_repeated_cells_are_refused():
     with pytest.raises(DuplicateNames, match="Repeated cell ids: given 1 repeats, first 'c0'"):
         small(obs=small_obs().rename(index={"c1": "c0"}))
+
+
+def test_labels_refuse_a_dose_or_covariate_of_another_length():
+    from dataclasses import replace
+
+    from perturbfm.errors import ShapeMismatch
+
+    labels = small("context").labels()
+    for given in ({"dose_n": np.array(["1"])}, {"time_n": np.array(["1"])}, {"covariates": {"donor": np.array(["d"])}}):
+        with pytest.raises(ShapeMismatch, match="Label columns have different lengths"):
+            replace(labels, **given)

@@ -443,6 +443,15 @@ def test_what_is_no_data_is_refused(tmp_path, name, content, told):
         load(tmp_path / name)
 
 
+def test_text_that_a_cut_download_left_as_zeros_is_refused_and_not_waited_for(tmp_path):
+    adata().write_h5ad(tmp_path / "x.h5ad")
+    content = (tmp_path / "x.h5ad").read_bytes()
+    place = content.index(b"GCOL")
+    (tmp_path / "x.h5ad").write_bytes(content[: place + 16] + bytes(200) + content[place + 216 :])
+    with pytest.raises(UnreadableFile, match=rf"its text at byte {place} is zeros"):
+        load(tmp_path / "x.h5ad")
+
+
 def test_a_folder_without_data_is_refused(tmp_path):
     (tmp_path / "notes.md").write_text("nothing")
     with pytest.raises(UnreadableFile, match=r"a folder without a data set: given .* with notes\.md"):
