@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,9 +31,11 @@ CONTROLS = ("cells", "baked_in")
 MODES = ("activation", "knockdown", "knockout", "drug", "ligand", "other")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """What is known of every row without its expression; all a split rule may look at.
+
+    Columns are not to be written to: what is derived of them is kept. Two are equal where they are the same.
 
     Attributes:
         cell_n: Row ids, unique.
@@ -85,7 +88,7 @@ class Labels:
         """Number of rows."""
         return len(self.cell_n)
 
-    @property
+    @cached_property
     def intervention_n(self) -> np.ndarray:
         """`perturbation@mode` per row: activation and knock-down of one gene are never the same label.
 
@@ -99,7 +102,7 @@ class Labels:
                 )
         return label_n
 
-    @property
+    @cached_property
     def condition_n(self) -> np.ndarray:
         """`context|perturbation@mode` per row."""
         return join_labels(self.context_n, self.intervention_n, "|")

@@ -12,7 +12,7 @@ import numpy as np
 
 from perturbfm.errors import SplitLeaks
 from perturbfm.split.split import FOLDS, ROLES, Split
-from perturbfm.types import Labels
+from perturbfm.types import Labels, join_labels
 
 _REMAKE = "Do not use this split; make a new one with `perturbfm splits create`."
 
@@ -59,7 +59,7 @@ def _check_roles(split: Split, labels: Labels) -> None:
 
 
 def _check_contexts(split: Split, labels: Labels) -> None:
-    tested = _names(labels.context_n, split.test_idx)
+    tested = _names(labels.context_n, split.ood_rows("context"))
     named = {str(context) for context in split.params.get("holdout", sorted(tested))}
     for name in FOLDS[:-1]:
         both = _names(labels.context_n, split.fold(name)) & (tested | named)
@@ -80,7 +80,9 @@ def _check_contexts(split: Split, labels: Labels) -> None:
 
 
 def _check_whole(split: Split, labels: Labels) -> None:
-    condition_n = labels.condition_n
+    condition_n, folds, column = labels.condition_n, split.params.get("folds"), str(split.params.get("column"))
+    if folds == f"conditions within {column}":
+        condition_n = join_labels(condition_n, {"batch": labels.batch_n, **labels.covariates}[column], "|")
     found = {name: _names(condition_n, split.fold(name)) for name in FOLDS}
     for one, other in combinations(FOLDS, 2):
         both = sorted(found[one] & found[other])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +57,8 @@ class Suggestion:
         return self.split is not None
 
     def words(self) -> list[str]:
-        """The rule and its options as `perturbfm splits create` takes them."""
-        return [f"--rule {self.rule}", *(f"'{key}={_written(value)}'" for key, value in self.options.items())]
+        """The rule and its options as a shell and `perturbfm splits create` take them."""
+        return ["--rule", self.rule, *(shlex.quote(f"{key}={_written(value)}") for key, value in self.options.items())]
 
 
 def suggest(labels: Labels) -> Iterator[Suggestion]:
@@ -102,26 +105,29 @@ def _candidates(labels: Labels) -> Iterator[tuple[Rule, str, dict[str, Any]]]:
         for time in _levels(labels, labels.time_n):
             yield time_ood, "time_ood", {"holdout": [time]}
     for column, values in {"batch": labels.batch_n, **labels.covariates}.items():
-        levels = _levels(labels, values)
-        if 1 < len(set(values[~labels.is_control_n.astype(bool)].astype(str))) <= len(labels.cell_n) // 20:
-            for level in levels:
+        if 1 < _n_levels(labels, values) <= labels.n_obs // 20:
+            for level in _levels(labels, values):
                 yield covariate_ood, "covariate_ood", {"column": column, "holdout": [level]}
     yield random_cells, "random_cells", {}
 
 
 def _levels(labels: Labels, column_n: np.ndarray) -> list[str]:
     """Levels of a column among perturbed rows: those with most rows where there are many, sorted."""
-    treated = column_n[~labels.is_control_n.astype(bool)].astype(str)
-    names, n = np.unique(treated[treated != ""], return_counts=True)
-    most = np.argsort(-n, kind="stable")[:MOST_LEVELS]
-    return sorted(str(name) for name in names[most])
+    n_of = Counter(map(str, column_n[~labels.is_control_n.astype(bool)]))
+    n_of.pop("", None)
+    most = sorted(n_of, key=lambda name: (-n_of[name], name))[:MOST_LEVELS]
+    return sorted(most)
+
+
+def _n_levels(labels: Labels, column_n: np.ndarray) -> int:
+    return len(set(map(str, column_n[~labels.is_control_n.astype(bool)])))
 
 
 def _written(value: Any) -> str:
-    """A value in Hydra's grammar; words that it could misread are quoted."""
+    """A value in Hydra's grammar; words are quoted, so that none is read as a number, a switch or nothing."""
     if isinstance(value, list):
-        return f"[{', '.join(_written(item) for item in value)}]"
-    text = str(value)
-    return (
-        text if not isinstance(value, str) or text.replace("_", "").isalnum() else '"' + text.replace('"', '\\"') + '"'
-    )
+        return f"[{','.join(_written(item) for item in value)}]"
+    if not isinstance(value, str):
+        return str(value)
+    text = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
+    return '"' + text.replace("${", "\\${") + '"'

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from perturbfm.split.rule.unit import Unit, Units, group_rows
+from perturbfm.split.rule.unit import Unit, Units, group_rows, grouped
 from perturbfm.types import Labels
 
 AXES = ("context", "perturbation", "combination_seen_0", "combination_seen_1", "combination_seen_2", "pairing")
@@ -17,16 +17,16 @@ def axis_rows(labels: Labels, train: np.ndarray, test: np.ndarray) -> dict[str, 
 
     * `context`: train has no perturbed row of the context.
     * `perturbation`: a single perturbation that train has in no context, alone or in combination.
-    * `combination_seen_k`: a combination that train lacks in this context, k of whose parts train has alone in this
-      context (2 stands for all of them).
+    * `combination_seen_k`: a combination that train has in no context, k of whose parts train has alone in this
+      context and mode (2 stands for all of them).
     * `pairing`: context and intervention are both in train, together they are not.
 
     Doses and times count as their intervention here. An axis without rows is left out.
     """
     seen = _Seen(labels, train)
     found: dict[str, list[np.ndarray]] = {}
-    for unit, rows in group_rows(test, [labels.context_n, labels.intervention_n]).items():
-        for axis in seen.axes_of(unit, str(labels.pert_n[rows[0]])):
+    for unit, rows in group_rows(test, grouped(labels).columns).items():
+        for axis in seen.axes_of(unit):
             found.setdefault(axis, []).append(rows)
     return {axis: np.sort(np.concatenate(found[axis])) for axis in AXES if axis in found}
 
@@ -36,14 +36,14 @@ class _Seen:
 
     def __init__(self, labels: Labels, train: np.ndarray) -> None:
         units = Units.of(labels)
-        rows = group_rows(train, [labels.context_n, labels.intervention_n])
+        rows = group_rows(train, grouped(labels).columns)
         self.units, self.pairs = units, set(rows)
         self.contexts = {unit[0] for unit in rows}
         self.interventions = {unit[1] for unit in rows}
         self.parts = {part for unit in rows for part in units.parts(unit)}
-        self.alone = {(unit[0], parts[0]) for unit in rows if len(parts := units.parts(unit)) == 1}
+        self.alone = {(unit[0], units.mode[unit], p[0]) for unit in rows if len(p := units.parts(unit)) == 1}
 
-    def axes_of(self, unit: Unit, pert: str) -> list[str]:
+    def axes_of(self, unit: Unit) -> list[str]:
         """Axes on which a test condition is out of distribution."""
         context, intervention = unit
         parts = self.units.parts(unit)
@@ -53,15 +53,15 @@ class _Seen:
         if len(parts) == 1 and parts[0] not in self.parts:
             axes.append("perturbation")
         if len(parts) > 1 and intervention not in self.interventions:
-            axes.append(f"combination_seen_{n_seen(context, parts, self.alone)}")
+            axes.append(f"combination_seen_{n_seen((context, self.units.mode[unit]), parts, self.alone)}")
         if context in self.contexts and intervention in self.interventions:
             axes.append("pairing")
         return axes
 
 
-def n_seen(context: str, parts: tuple[str, ...], alone: set[tuple[str, str]]) -> int:
-    """How many parts train has alone in a context: 0, 1, or 2 for all of them."""
-    n = sum((context, part) in alone for part in parts)
+def n_seen(where: tuple[str, str], parts: tuple[str, ...], alone: Collection[tuple[str, str, str]]) -> int:
+    """How many parts train has alone in a context and mode: 0, 1, or 2 for all of them."""
+    n = sum((*where, part) in alone for part in parts)
     return 2 if n == len(parts) else min(n, 1)
 
 

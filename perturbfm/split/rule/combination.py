@@ -10,10 +10,11 @@ from perturbfm.errors import BadValue, TooFewConditions
 from perturbfm.split.rule import option
 from perturbfm.split.rule.axis import n_seen
 from perturbfm.split.rule.fold import deal_units
+from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.order import hash_order
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.unit import Unit, Units
+from perturbfm.split.rule.unit import Unit, Units, grouped
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -32,12 +33,12 @@ def unseen_combination(
 ) -> Split:
     """Hold out combinations in all contexts, with the number of their parts that train has alone: 0, 1 or 2 (all).
 
-    Where `seen` has 0 or 1, `fraction` of the genes are held out besides: train has them neither alone nor
-    combined. Of combinations whose parts train has alone in their context, `fraction` go to the test where `seen`
-    has 2. Named combinations are the test as they are. Each test row stands on the axis `combination_seen_k` that
-    it really has; what is of no wanted k is in no fold. Single perturbations of tested parts always stay in train;
-    validation and calibration are whole combinations in all contexts, and other conditions where combinations do
-    not suffice.
+    Where `seen` has 0 or 1, `fraction` of the genes are held out besides: train has them neither alone nor combined.
+    Of combinations whose parts train has alone in their context and mode, `fraction` go to the test where `seen` has
+    2. Named combinations are the test as they are. Each test row stands on the axis `combination_seen_k` that it really
+    has; where a combination of the test has no wanted k, in another context, it is in no fold. Single perturbations of
+    tested parts always stay in train; validation and calibration are whole combinations in all contexts, and other
+    conditions where combinations do not suffice.
 
     Args:
         labels: Names of every row.
@@ -65,21 +66,21 @@ def unseen_combination(
             expected="what joins the parts of a combination",
             fix="Set data.delimiter, or choose another rule.",
         )
-    contexts = option.names_among("within", within, set(labels.context_n.astype(str)), "K562")
+    contexts = option.names_among("within", within, grouped(labels).context.names, "K562")
     units = Units.of(labels, contexts)
     pairs = sorted(unit for unit in units.rows if len(units.parts(unit)) > 1)
     named = option.names_among("holdout", holdout, {units.pert[unit] for unit in pairs}, "A+B")
     hidden = set() if named else _hidden_genes(units, pairs, wanted, share, dealing.seed)
-    train_alone = {
-        (unit[0], parts[0]) for unit in units.rows if len(parts := units.parts(unit)) == 1 and parts[0] not in hidden
-    }
-    class_of = {unit: n_seen(unit[0], units.parts(unit), train_alone) for unit in pairs}
+    train_alone = {key for unit in units.rows if (key := _alone(units, unit)) and key[2] not in hidden}
+    class_of = {unit: n_seen(_where(units, unit), units.parts(unit), train_alone) for unit in pairs}
     test = _tested(units, pairs, class_of, wanted, named, hidden, share, dealing.seed)
     other_mode, chosen = units.other_modes(test), {*test}
-    touching = {u for u in units.rows if u not in chosen and set(units.parts(u)) & hidden} - {*other_mode}
+    asked = {units.parts(unit) for unit in test}
+    touching = {u for u in units.rows if set(units.parts(u)) & hidden or units.parts(u) in asked}
+    touching -= {*chosen, *other_mode}
     sources = sorted({*units.rows} - chosen - touching - {*other_mode})
-    needed = {(unit[0], part) for unit in test for part in units.parts(unit)}
-    protected = [u for u in sources if len(p := units.parts(u)) == 1 and (u[0], p[0]) in needed]
+    needed = {(*_where(units, unit), part) for unit in test for part in units.parts(unit)}
+    protected = [unit for unit in sources if _alone(units, unit) in needed]
     val, calib = _deal(units, sources, protected, dealing)
     train = sorted({*sources} - {*val} - {*calib})
     folds = {"train": train, "val": val, "calib": calib, "test": test}
@@ -94,7 +95,9 @@ def unseen_combination(
         options={"seen": list(wanted), "holdout": list(named), "fraction": share, "within": list(contexts)},
         decided={
             "held_out_genes": sorted(hidden),
-            "combinations": {axis: len({u[1] for u in test if class_of[u] == int(axis[-1])}) for axis in axes},
+            "combinations": {
+                axis: len({units.parts(u) for u in test if class_of[u] == int(axis[-1])}) for axis in axes
+            },
         },
         excluded={
             "other_mode": units.count(other_mode),
@@ -115,6 +118,22 @@ def _wanted(seen: Sequence[int]) -> tuple[int, ...]:
             fix="Pass a list such as [0, 1, 2].",
         )
     return tuple(sorted(int(k) for k in listed))
+
+
+def _where(units: Units, unit: Unit) -> tuple[str, str]:
+    """Context and mode: a knock-down teaches nothing of an activation, and one context nothing of another here."""
+    return unit[0], units.mode[unit]
+
+
+def _alone(units: Units, unit: Unit) -> tuple[str, str, str] | None:
+    """Context, mode and part of a single perturbation."""
+    parts = units.parts(unit)
+    return (*_where(units, unit), parts[0]) if len(parts) == 1 else None
+
+
+def _name(units: Units, unit: Unit) -> str:
+    """A combination by its sorted parts, whatever its doses, times and contexts."""
+    return "+".join(units.parts(unit))
 
 
 def _hidden_genes(units: Units, pairs: Sequence[Unit], wanted: tuple[int, ...], share: float, seed: int) -> set[str]:
@@ -142,9 +161,10 @@ def _tested(
         unit for unit in pairs if class_of[unit] < 2 and class_of[unit] in wanted and set(units.parts(unit)) & hidden
     ]
     if 2 in wanted:
-        full = {unit[1] for unit in pairs if class_of[unit] == 2}
-        chosen = set(hash_order(full, seed, "test-combination")[: max(1, round(share * len(full)))])
-        test += [unit for unit in pairs if unit[1] in chosen]
+        full = {unit for unit in pairs if class_of[unit] == 2}
+        names = {_name(units, unit) for unit in full}
+        chosen = set(hash_order(names, seed, "test-combination")[: max(1, round(share * len(names)))])
+        test += [unit for unit in full if _name(units, unit) in chosen]
     missing = [k for k in wanted if not any(class_of[unit] == k for unit in test)]
     if missing:
         raise TooFewConditions(
@@ -163,9 +183,9 @@ def _deal(
     pairs: dict[str, list[Unit]] = {}
     for unit in sources:
         if len(units.parts(unit)) > 1:
-            pairs.setdefault(unit[1], []).append(unit)
+            pairs.setdefault(_name(units, unit), []).append(unit)
     if len(pairs) < 3:
-        return deal_units(sources, frozenset(), lambda unit: unit[1], dealing, protected)
+        return deal_units(sources, frozenset(), by_intervention, dealing, protected)
     order = hash_order(pairs, dealing.seed, "fold-combination")
     n_val = min(dealing.n_val(len(pairs)), len(pairs) - 2)
     n_calib = min(dealing.n_calib(len(pairs)), len(pairs) - n_val - 1)

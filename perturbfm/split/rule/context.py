@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from perturbfm.errors import BadValue, NoSharedPerturbation, PerturbFMError, TooFewConditions, TooFewControls
 from perturbfm.split.rule.hold_out import HoldOut, hold_out, known_levels
 from perturbfm.split.rule.option import Dealing, switch
-from perturbfm.split.rule.unit import Units
+from perturbfm.split.rule.unit import Units, grouped
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -68,7 +68,7 @@ def context_ood(
         units=(units := Units.of(labels)),
         level={unit: unit[0] for unit in units.rows},
         identity={unit: unit[1] for unit in units.rows},
-        holdout=known_levels("context", holdout, {str(context) for context in labels.context_n}),
+        holdout=known_levels("context", holdout, grouped(labels).context.names),
         filter_unshared=switch("filter_unshared", filter_unshared),
     )
     return hold_out(labels, question, Dealing.of(seed, val_fraction, calib_fraction, min_controls), {})
@@ -107,7 +107,7 @@ def leave_one_context_out(
 
     def splits() -> Iterator[Split]:
         refusals: list[NoSharedPerturbation | TooFewConditions | TooFewControls] = []
-        contexts = sorted({str(context) for context in labels.context_n})
+        contexts = sorted(grouped(labels).context.names)
         for context in contexts:
             try:
                 split = context_ood(

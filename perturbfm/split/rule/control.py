@@ -9,7 +9,7 @@ import numpy as np
 from perturbfm.errors import TooFewControls
 from perturbfm.split.rule.option import MOST_REFERENCE, Dealing
 from perturbfm.split.rule.order import digest
-from perturbfm.split.rule.unit import Unit, group_rows
+from perturbfm.split.rule.unit import Unit, group_rows, grouped
 from perturbfm.types import Labels
 
 LEAST_IN_BATCH = 2
@@ -23,10 +23,12 @@ def deal_controls(labels: Labels, used: np.ndarray, dealing: Dealing) -> tuple[n
     input_rows, reference_rows = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     if labels.controls == "baked_in":
         return input_rows[0], reference_rows[0]
-    needed = group_rows(used, [labels.context_n, labels.batch_n])
+    names = grouped(labels)
+    by = names.context, names.batch
+    needed = group_rows(used, by)
     contexts = sorted({context for context, _ in needed})
-    in_use = np.isin(labels.context_n.astype(str), contexts) & labels.is_control_n.astype(bool)
-    strata = group_rows(np.flatnonzero(in_use), [labels.context_n, labels.batch_n])
+    controls = np.flatnonzero(labels.is_control_n.astype(bool))
+    strata = {unit: rows for unit, rows in group_rows(controls, by).items() if unit[0] in contexts}
     counts = {k: {batch: len(rows) for (context, batch), rows in strata.items() if context == k} for k in contexts}
     by_batch = labels.match == "context_batch"
     least = LEAST_IN_BATCH if by_batch else 1

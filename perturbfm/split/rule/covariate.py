@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from perturbfm.errors import BadValue, nearest
-from perturbfm.split.rule.hold_out import HoldOut, by_intervention, hold_out, known_levels, levels_of
+from perturbfm.split.rule.hold_out import HoldOut, by_intervention, hold_out, known_levels
 from perturbfm.split.rule.option import Dealing, switch
-from perturbfm.split.rule.unit import Units, group_rows
+from perturbfm.split.rule.unit import Coded, Units, coded_column, grouped
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -52,12 +52,12 @@ def covariate_ood(
         TooFewConditions: A fold would be empty.
         TooFewControls: A context or batch in use has too few controls.
     """
-    level_n = column_of(labels, column)
-    nested = _one_level_per(level_n, [labels.context_n])
+    level_n = _column(labels, column)
+    nested = _one_level_per(level_n, grouped(labels).context)
     if not nested:
         _check_own_controls(labels, column, level_n)
-    units = Units.of(labels, level_n=None if nested else level_n)
-    level = levels_of(units, level_n)
+    units = Units.of(labels, level=None if nested else column)
+    level = {unit: level_n.names[level_n.code_n[rows[0]]] for unit, rows in units.rows.items()}
     question = HoldOut(
         rule="covariate_ood",
         axis=axis or column,
@@ -65,7 +65,7 @@ def covariate_ood(
         units=units,
         level=level,
         identity={unit: by_intervention(unit) for unit in units.rows},
-        holdout=known_levels(column, holdout, set(level_n.astype(str))),
+        holdout=known_levels(column, holdout, level_n.names),
         filter_unshared=switch("filter_unshared", filter_unshared),
     )
     decided: dict[str, object] = {"held_out_controls": "shown at prediction only"}
@@ -75,9 +75,9 @@ def covariate_ood(
     return hold_out(labels, question, Dealing.of(seed, val_fraction, calib_fraction, min_controls), options, decided)
 
 
-def column_of(labels: Labels, column: str) -> np.ndarray:
+def _column(labels: Labels, column: str) -> Coded:
     """A covariate, or one of the labels, by name; missing text stays a level of its own."""
-    known = {"batch": labels.batch_n, "context": labels.context_n, **labels.covariates}
+    known = {"batch", "context", *labels.covariates}
     if column not in known:
         raise BadValue(
             "No such column to hold out",
@@ -85,17 +85,22 @@ def column_of(labels: Labels, column: str) -> np.ndarray:
             expected=", ".join(sorted(known)),
             fix=f"Name it in data.covariates. Nearest: {nearest(str(column), known)}.",
         )
-    return known[column].astype(str)
+    return coded_column(labels, column)
 
 
-def _one_level_per(level_n: np.ndarray, within: Sequence[np.ndarray]) -> bool:
-    groups = group_rows(np.arange(len(level_n)), within)
-    return all((level_n[rows] == level_n[rows[0]]).all() for rows in groups.values())
+def _one_level_per(level: Coded, *within: Coded) -> bool:
+    """Whether rows that are alike in some columns have one level."""
+    code_n = np.zeros(len(level.code_n), dtype=np.int64)
+    for column in within:
+        code_n = code_n * len(column.names) + column.code_n
+    _, first, group_n = np.unique(code_n, return_index=True, return_inverse=True)
+    return bool((level.code_n[first][group_n] == level.code_n).all())
 
 
-def _check_own_controls(labels: Labels, column: str, level_n: np.ndarray) -> None:
+def _check_own_controls(labels: Labels, column: str, level: Coded) -> None:
+    names = grouped(labels)
     by_batch = labels.match == "context_batch" or labels.controls == "baked_in"
-    if by_batch and _one_level_per(level_n, [labels.context_n, labels.batch_n]):
+    if by_batch and _one_level_per(level, names.context, names.batch):
         return
     raise BadValue(
         f"Levels of {column} share their controls",

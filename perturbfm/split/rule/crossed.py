@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from perturbfm.split.rule import option
 from perturbfm.split.rule.axis import axis_rows, labelled
-from perturbfm.split.rule.fold import deal_units
+from perturbfm.split.rule.fold import deal_units, one_per_context
 from perturbfm.split.rule.hold_out import by_intervention, known_levels
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.order import hash_order
 from perturbfm.split.rule.perturbation import refuse_guides
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.unit import Units
+from perturbfm.split.rule.unit import Units, grouped
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -50,9 +50,9 @@ def several_axes(
         BadValue: An option is out of range, or names what is not in the data.
     """
     dealing = Dealing.of(seed, val_fraction, calib_fraction, min_controls)
-    held = known_levels("context", contexts, set(labels.context_n.astype(str)))
+    held = known_levels("context", contexts, grouped(labels).context.names)
     units = Units.of(labels)
-    refuse_guides(set(units.pert.values()))
+    refuse_guides(units)
     genes = {part for unit in units.rows if unit[0] not in held for part in units.parts(unit)}
     named = option.names_among("perturbations", perturbations, genes, "STAT1")
     share = option.fraction("fraction", fraction)
@@ -60,7 +60,8 @@ def several_axes(
     test = sorted(u for u in units.rows if u[0] in held or {*units.parts(u)} & hidden)
     other_mode = units.other_modes(test)
     sources = sorted({*units.rows} - {*test} - {*other_mode})
-    val, calib = deal_units(sources, frozenset(unit[1] for unit in test), by_intervention, dealing)
+    tested, kept = frozenset(unit[1] for unit in test), one_per_context(sources, test, dealing.seed)
+    val, calib = deal_units(sources, tested, by_intervention, dealing, kept)
     train = sorted({*sources} - {*val} - {*calib})
     rows = {"train": train, "val": val, "calib": calib, "test": test}
     by_fold = {name: units.rows_of(found) for name, found in rows.items()}

@@ -30,7 +30,8 @@ def few_shot(labels: Labels, base: Split, *, k: int = 5, seed: int = 0) -> Split
     """Move k cells of every test condition into train; the rest of them is the test.
 
     Conditions that would keep fewer than 10 cells are dropped from the test, by name. The first k of k + 1 shots are
-    those of k shots: series are nested. Folds are cells then.
+    those of k shots: series are nested. Folds are cells then. Should all conditions of a mode be dropped, train loses
+    that mode too.
 
     Args:
         labels: Names of every row.
@@ -61,14 +62,17 @@ def few_shot(labels: Labels, base: Split, *, k: int = 5, seed: int = 0) -> Split
             expected=f"{k} cells to show and {LEAST_TESTED} to test on",
             fix="Show fewer cells.",
         )
-    train = np.concatenate([base.train_idx, *shown])
+    test = np.concatenate(left)
+    asked = {*labels.mode_n[test]}
+    old = base.train_idx[[mode in asked for mode in labels.mode_n[base.train_idx]]]
+    train = np.concatenate([old, *shown])
     changes: dict[str, object] = {
         "k": k,
         "folds": "cells",
-        "dropped": sorted(dropped),
+        "few_cells": sorted(dropped),
         "base_axes": list(base.ood_axes),
     }
-    return _derive(labels, base, "few_shot", train, np.concatenate(left), changes, seed, axes=("few_shot",))
+    return _derive(labels, base, "few_shot", train, test, changes, seed, axes=("few_shot",))
 
 
 def scaling_series(
@@ -121,8 +125,8 @@ def imbalance_series(
     r"""Splits with equally many train cells over ever more uneven conditions.
 
     Condition i of K, in hash order, keeps cells in proportion to :math:`r^{-i/(K-1)}`, so that the largest has r times
-    the cells of the smallest. All splits of a series have the same number of train cells (up to rounding): the largest
-    number that every ratio can give. Each condition keeps one cell at least.
+    the cells of the smallest. All splits of a series have the same number of train cells: the largest that every
+    ratio can give. Each condition keeps one cell at least; `most` and `least` in `params` are what that came to.
 
     Args:
         labels: Names of every row.
@@ -152,16 +156,27 @@ def imbalance_series(
     names = hash_order(by_name, seed, "imbalance")
     n_cells = np.array([len(by_name[name]) for name in names], dtype=float)
     weights = [float(r) ** -(np.arange(len(names)) / (len(names) - 1)) for r in ratios]
-    total = min(float(np.min(n_cells / w)) * w.sum() for w in weights)
+    total = max(len(names), int(min(float(np.min(n_cells / w)) * w.sum() for w in weights)))
 
     def splits() -> Iterator[Split]:
         for ratio, weight in zip(ratios, weights, strict=True):
-            n_kept = np.maximum(1, np.floor(total * weight / weight.sum())).astype(int)
+            n_kept = _shared_out(total, weight, n_cells)
             kept = [by_name[name][:n] for name, n in zip(names, n_kept, strict=True)]
-            options: dict[str, object] = {"ratio": float(ratio)}
+            options: dict[str, object] = {"ratio": float(ratio), "most": int(n_kept.max()), "least": int(n_kept.min())}
             yield _derive(labels, base, "imbalance_series", np.concatenate(kept), base.test_idx, options, seed)
 
     return splits()
+
+
+def _shared_out(total: int, weight: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    """Whole numbers that add up to `total`, in proportion to weights, from 1 to what there is."""
+    share = total * weight / weight.sum()
+    n_kept = np.clip(np.floor(share), 1, n_cells).astype(int)
+    while n_kept.sum() < total:
+        n_kept[np.argmax(np.where(n_kept < n_cells, share - n_kept, -np.inf))] += 1
+    while n_kept.sum() > total:
+        n_kept[np.argmax(np.where(n_kept > 1, n_kept - share, -np.inf))] -= 1
+    return n_kept
 
 
 def _check_base(labels: Labels, base: Split) -> None:
@@ -201,7 +216,7 @@ def _derive(
 ) -> Split:
     """The base with another train or test fold, its own rule and a note of where it comes from."""
     folds = {"train": train, "val": base.val_idx, "calib": base.calib_idx, "test": test}
-    kept = {key: base.params[key] for key in ("holdout", "column", "within", "folds") if key in base.params}
+    kept = {key: base.params[key] for key in ("holdout", "dropped", "column", "within", "folds") if key in base.params}
     return replace(
         base,
         train_idx=train,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 
 from perturbfm.errors import BadValue, TooFewConditions, UnknownDose, nearest
 from perturbfm.split.rule import option
 from perturbfm.split.rule.fold import deal_units
+from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.plan import Plan, split_of
 from perturbfm.split.rule.time_point import number_text
-from perturbfm.split.rule.unit import Unit, Units
+from perturbfm.split.rule.unit import Unit, Units, grouped, parts_of
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -35,8 +37,8 @@ def dose_ood(
 
     Axes: `dose_inside` where train has a lower and a higher dose of that compound in that context, `dose_outside`
     where it lacks one of them. The nearest lower and higher source doses always stay in train, so validation and
-    calibration cannot turn inside into outside. Combinations with a dose per part are in no fold of the test: which
-    of their doses is held out is not defined.
+    calibration cannot turn inside into outside. Combinations with a dose per part are never tested, for which of
+    their doses is held out is not defined; where one of these is, they are in no fold.
 
     Args:
         labels: Names of every row.
@@ -56,7 +58,7 @@ def dose_ood(
     """
     dealing = Dealing.of(seed, val_fraction, calib_fraction, min_controls)
     option.choice("where", where, ("any", "inside", "outside"))
-    contexts = option.names_among("within", within, set(labels.context_n.astype(str)), "A375")
+    contexts = option.names_among("within", within, grouped(labels).context.names, "A375")
     units = Units.of(labels, contexts)
     series = _series(labels, units)
     held = _held(holdout, {dose for doses in series.values() for dose in doses})
@@ -69,11 +71,11 @@ def dose_ood(
             expected="compounds that have these doses and others",
             fix="Hold out other doses; `perturbfm splits suggest` lists what is feasible.",
         )
-    aside = [unit for doses in series.values() for d, unit in doses.items() if d in held and unit not in {*test}]
+    aside = _held_anywhere(labels, units, held) - {*test}
     other_mode = units.other_modes(test)
     sources = sorted({*units.rows} - {*test} - {*aside} - {*other_mode})
     protected = {unit for unit in sources if unit in neighbours}
-    val, calib = deal_units(sources, frozenset(), lambda unit: unit[1], dealing, protected)
+    val, calib = deal_units(sources, frozenset(), by_intervention, dealing, protected)
     train = sorted({*sources} - {*val} - {*calib})
     folds = {"train": train, "val": val, "calib": calib, "test": test}
     found = sorted({kind[unit] for unit in test})
@@ -85,7 +87,7 @@ def dose_ood(
         decided={"conditions_by_kind": {k: sum(kind[unit] == k for unit in test) for k in found}},
         excluded={
             "other_mode": units.count(other_mode),
-            "held_out_dose_of_other_kind_or_alone": units.count({*aside} - {*other_mode}),
+            "held_out_dose_of_other_kind_or_alone": units.count(aside - {*other_mode}),
             "other_context": int((~labels.is_control_n.astype(bool)).sum()) - units.count(units.rows),
         },
     )
@@ -112,9 +114,18 @@ def _series(labels: Labels, units: Units) -> Series:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if isfinite(number) else None
+
+
+def _held_anywhere(labels: Labels, units: Units, held: set[float]) -> set[Unit]:
+    """Units with a held-out dose, be it of one part."""
+    if labels.dose_n is None:
+        return set()
+    text = {unit: str(labels.dose_n[rows[0]]) for unit, rows in units.rows.items()}
+    return {unit for unit, doses in text.items() if {*map(_number, parts_of(doses, labels.delimiter))} & held}
 
 
 def _held(holdout: Sequence[float | str], known: set[float]) -> set[float]:

@@ -80,6 +80,16 @@ def deal_units(
     return val, calib
 
 
+def one_per_context(sources: Sequence[Unit], test: Collection[Unit], seed: int) -> list[Unit]:
+    """A source unit of each context of the test, where there is one: it keeps the context in train."""
+    asked = {unit[0] for unit in test}
+    first: dict[str, Unit] = {}
+    for unit in sorted(sources, key=lambda u: digest(seed, "kept-in-train", "|".join(u))):
+        if unit[0] in asked:
+            first.setdefault(unit[0], unit)
+    return sorted(first.values())
+
+
 def check_enough(sources: Sequence[Unit]) -> None:
     """Refuse a source that cannot fill three folds."""
     if len(sources) < 3:

@@ -51,8 +51,10 @@ def random_cells(
     small = [unit for unit, rows in units.rows.items() if len(rows) < LEAST_CELLS]
     for unit in sorted({*units.rows} - {*small}):
         rows = by_cell(labels, units.rows[unit], dealing.seed, "random-cell")
-        cuts = np.cumsum([max(1, round(f * len(rows))) for f in (share, dealing.val_fraction, dealing.calib_fraction)])
-        for name, piece in zip(("test", "val", "calib", "train"), np.split(rows, cuts), strict=True):
+        sizes = [max(1, round(f * len(rows))) for f in (share, dealing.val_fraction, dealing.calib_fraction)]
+        while sum(sizes) >= len(rows):
+            sizes[sizes.index(max(sizes))] -= 1
+        for name, piece in zip(("test", "val", "calib", "train"), np.split(rows, np.cumsum(sizes)), strict=True):
             folds[name].append(piece)
     if not folds["test"]:
         raise TooFewConditions(

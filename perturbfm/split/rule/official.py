@@ -13,7 +13,7 @@ from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.negative import by_cell
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.unit import Unit, check_unique, group_rows
+from perturbfm.split.rule.unit import Coded, Unit, group_rows, grouped
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -53,7 +53,6 @@ def official_split(
         TooFewControls: A context or batch in use has too few controls.
     """
     dealing = Dealing.of(seed, val_fraction, calib_fraction, min_controls)
-    check_unique(labels)
     _check(labels, fold_of_cell)
     fold_n = np.array([fold_of_cell.get(str(cell), "") for cell in labels.cell_n], dtype=object)
     treated = ~labels.is_control_n.astype(bool)
@@ -65,14 +64,20 @@ def official_split(
             expected="perturbed cells to train and to test on",
             fix="Check that the split is of this data set.",
         )
+    modes = {*labels.mode_n[given["test"]]}
+    n_given = sum(len(rows) for rows in given.values())
+    given = {name: rows[[mode in modes for mode in labels.mode_n[rows]]] for name, rows in given.items()}
     by_fold, decided = _dealt(labels, given, dealing)
     plan = Plan(
         rule="official",
         rows=by_fold,
-        axes=labelled(axis_rows(labels, given["train"], given["test"])),
+        axes=labelled(axis_rows(labels, by_fold["train"], by_fold["test"])),
         options={"origin": dict(origin)},
         decided=decided,
-        excluded={"not_in_the_official_split": int((treated & (fold_n == "")).sum())},
+        excluded={
+            "other_mode": n_given - sum(len(rows) for rows in given.values()),
+            "not_in_the_official_split": int((treated & (fold_n == "")).sum()),
+        },
     )
     return split_of(labels, plan, dealing)
 
@@ -100,7 +105,7 @@ def _dealt(
     labels: Labels, given: Mapping[str, np.ndarray], dealing: Dealing
 ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """The four folds, and what had to be decided."""
-    by = [labels.context_n, labels.intervention_n]
+    by = grouped(labels).columns
     cut = _conditions_cut(given, by)
     train, val = given["train"], given["val"]
     decided: dict[str, object] = {"folds": "cells"} if cut else {}
@@ -135,7 +140,7 @@ def _dealt(
     return folds, decided
 
 
-def _conditions_cut(given: Mapping[str, np.ndarray], by: Sequence[np.ndarray]) -> bool:
+def _conditions_cut(given: Mapping[str, np.ndarray], by: Sequence[Coded]) -> bool:
     seen: set[Unit] = set()
     for rows in given.values():
         found = {*group_rows(rows, by)}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from perturbfm.errors import TooFewConditions
 from perturbfm.split.rule import option
-from perturbfm.split.rule.fold import deal_units
+from perturbfm.split.rule.fold import deal_units, one_per_context
 from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.order import digest
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.unit import Unit, Units
+from perturbfm.split.rule.unit import Unit, Units, grouped
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -31,7 +31,7 @@ def covariate_transfer(
 
     In every context, `fraction` of its conditions, in hash order: only those whose intervention (mode included) keeps a
     source condition elsewhere, and never all of a context. Validation and calibration are source conditions that leave
-    each tested intervention in train.
+    each tested intervention and context in train.
 
     Args:
         labels: Names of every row.
@@ -49,13 +49,15 @@ def covariate_transfer(
     """
     dealing = Dealing.of(seed, val_fraction, calib_fraction, min_controls)
     share = option.fraction("fraction", fraction)
-    contexts = option.names_among("within", within, set(labels.context_n.astype(str)), "A172")
+    contexts = option.names_among("within", within, grouped(labels).context.names, "A172")
     units = Units.of(labels)
     test = _tested(units, share, contexts, dealing.seed)
     other_mode = units.other_modes(test)
     sources = sorted({*units.rows} - {*test} - {*other_mode})
-    val, calib = deal_units(sources, frozenset(unit[1] for unit in test), by_intervention, dealing)
+    tested, kept = frozenset(unit[1] for unit in test), one_per_context(sources, test, dealing.seed)
+    val, calib = deal_units(sources, tested, by_intervention, dealing, kept)
     train = sorted({*sources} - {*val} - {*calib})
+    _check_known(test, train)
     folds = {"train": train, "val": val, "calib": calib, "test": test}
     plan = Plan(
         rule="covariate_transfer",
@@ -86,3 +88,15 @@ def _tested(units: Units, share: float, contexts: Sequence[str], seed: int) -> l
             fix="Choose another rule; `perturbfm splits suggest` lists what is feasible.",
         )
     return sorted(taken)
+
+
+def _check_known(test: Sequence[Unit], train: Sequence[Unit]) -> None:
+    known = {name for unit in train for name in unit}
+    lost = sorted({name for unit in test for name in unit} - known)
+    if lost:
+        raise TooFewConditions(
+            "Validation and calibration need what train must keep",
+            given=f"{', '.join(lost[:10])} of the test, not in the {len(train)} train conditions",
+            expected="every context and intervention of the test in train",
+            fix="Hold out a smaller fraction, or use data with more conditions.",
+        )

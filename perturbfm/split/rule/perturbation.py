@@ -12,12 +12,27 @@ from perturbfm.split.rule.fold import check_enough
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.order import hash_order
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.unit import Unit, Units
+from perturbfm.split.rule.unit import Unit, Units, grouped
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
-_GUIDE = re.compile(r"(.+?)(?:[_-](?:g|sg|guide)?\d+|(?<=[A-Z0-9])s?g\d+)")
-"""`ZAP70_1`, `STAT1-2`, `STAT1g2`, `JAK2_sg3`; not `MAP2K3`, `Atg5`."""
+_GUIDE = re.compile(
+    r"(?P<sign>.+?)[_.-](?:s?g(?:RNA|rna)?|guide)\d{1,2}"  # JAK2_sg3
+    r"|(?P<bar>.+?)_\d{1,2}"  # ZAP70_1
+    r"|(?P<dash>.*[A-Z].*?)-\d{1,2}"  # STAT1-2; not the worm's daf-2
+    r"|(?P<glued>[A-Z0-9.-]+)g\d{1,2}"  # STAT1g2; not the mouse's Atg5 or Pla2g6
+    r"|(?P<sequence>.+?)_[ACGT]{17,24}"
+    r"|(?P<strand>.+?)_[+-]_\d+\.\d+(?:-\w+)?"  # AARS_+_70323216.23-P1P2
+)
+_SYMBOL = re.compile(
+    r"(?:NKX\d|KRTAP\d+|MIR\d+\w*|(?:HSA-)?MIR-\d+\w*|SNOR[AD]\d+|RNU\d\w*|ERV\w+|RP\d+"
+    r"|IG[HKL][VDJC]\d+|TR[ABDG][VDJC]\d+)-\d+",
+    re.IGNORECASE,
+)
+"""Families whose own symbols end in a dash and a number."""
+
+NO_GUIDES = ("drug", "ligand")
+"""Modes whose labels are compounds or proteins: `IL-2` is no second guide of `IL`."""
 
 
 def unseen_perturbation(
@@ -58,13 +73,13 @@ def unseen_perturbation(
     """
     dealing = Dealing.of(seed, val_fraction, calib_fraction, min_controls)
     option.choice("combinations", combinations, ("exclude", "include"))
-    contexts = option.names_among("within", within, set(labels.context_n.astype(str)), "K562")
+    contexts = option.names_among("within", within, grouped(labels).context.names, "K562")
     units = Units.of(labels, contexts)
-    refuse_guides(set(units.pert.values()))
+    refuse_guides(units)
     genes = {part for unit in units.rows for part in units.parts(unit)}
     named = option.names_among("holdout", holdout, genes, "STAT1")
     tested = named or _dealt(units, genes, option.fraction("fraction", fraction), dealing.seed)
-    fold_of = _genes_by_fold(units, genes, set(tested), dealing)
+    fold_of = _genes_by_fold(_of_modes(units, set(tested), combinations), genes, set(tested), dealing)
     folds: dict[str, list[Unit]] = {"train": [], "val": [], "calib": [], "test": [], "excluded": []}
     for unit in units.rows:
         folds[_fold(units.parts(unit), fold_of, combinations)].append(unit)
@@ -86,19 +101,27 @@ def unseen_perturbation(
     return split_of(labels, plan, dealing)
 
 
-def refuse_guides(labels: Collection[str]) -> None:
-    """Refuse labels most of which are several guides of one gene."""
-    stems = Counter(match[1] for label in labels if (match := _GUIDE.fullmatch(label)))
-    several = {stem for stem, n in stems.items() if n > 1}
-    covered = sum(stems[stem] for stem in several)
-    if labels and covered > len(labels) / 2:
-        shown = sorted(label for label in labels if (m := _GUIDE.fullmatch(label)) and m[1] in several)[:6]
+def refuse_guides(units: Units) -> None:
+    """Refuse labels most of which are several guides of one gene; one stem for all of them is a numbering."""
+    labels = {part for unit in units.rows if units.mode[unit] not in NO_GUIDES for part in units.parts(unit)}
+    stem = {label: found for label in labels if (found := guide_stem(label))}
+    n_of = Counter(stem.values())
+    guides = sorted(label for label, of in stem.items() if n_of[of] > 1)
+    if len({stem[label] for label in guides}) > 1 and len(guides) > len(labels) / 2:
         raise GuidesNotGenes(
             "Perturbation labels look like guides, not genes",
-            given=f"{covered} of {len(labels)} labels share a stem: {', '.join(shown)}",
+            given=f"{len(guides)} of {len(labels)} labels share a stem: {', '.join(guides[:6])}",
             expected="one label per gene",
             fix="Set data.guide_pattern, or data.pert_column to the column of target genes.",
         )
+
+
+def guide_stem(label: str) -> str | None:
+    """What would be the gene if a label were of a guide; None where it is written as no guide is."""
+    match = _GUIDE.fullmatch(label)
+    if match is None or _SYMBOL.fullmatch(label):
+        return None
+    return next(stem for stem in match.groups() if stem is not None)
 
 
 def _dealt(units: Units, genes: Collection[str], share: float, seed: int) -> list[str]:
@@ -108,11 +131,22 @@ def _dealt(units: Units, genes: Collection[str], share: float, seed: int) -> lis
     return hash_order(pool, seed, "test-gene")[: max(1, round(share * len(pool)))]
 
 
-def _genes_by_fold(units: Units, genes: Collection[str], tested: set[str], dealing: Dealing) -> dict[str, str]:
+def _of_modes(units: Units, tested: set[str], combinations: str) -> list[tuple[str, ...]]:
+    """Parts of every unit whose mode the test has."""
+    test = [
+        u for u in units.rows if tested & {*units.parts(u)} and (combinations == "include" or len(units.parts(u)) == 1)
+    ]
+    other_mode = {*units.other_modes(test)}
+    return [units.parts(unit) for unit in units.rows if unit not in other_mode]
+
+
+def _genes_by_fold(
+    parts: Sequence[tuple[str, ...]], genes: Collection[str], tested: set[str], dealing: Dealing
+) -> dict[str, str]:
     """Fold of each gene; validation and calibration genes are among those perturbed alone, where there are enough."""
     rest = set(genes) - tested
-    alone = {parts[0] for unit in units.rows if len(parts := units.parts(unit)) == 1} - tested
-    pool = alone if len(alone) >= 3 else rest
+    alone = {found[0] for found in parts if len(found) == 1} - tested
+    pool = alone if len(alone) >= 3 else {part for found in parts for part in found} - tested
     if len(pool) < 3:
         raise TooFewConditions(
             "Too few genes are left for train, validation and calibration",

@@ -9,6 +9,7 @@ import numpy as np
 
 from perturbfm.split.rule.control import deal_controls
 from perturbfm.split.rule.option import Dealing
+from perturbfm.split.rule.unit import grouped
 from perturbfm.split.split import FOLDS, Split
 from perturbfm.types import Labels
 
@@ -69,4 +70,5 @@ def split_of(labels: Labels, plan: Plan, dealing: Dealing) -> Split:
 
 def n_conditions(labels: Labels, rows: np.ndarray) -> int:
     """Number of distinct contexts x interventions among some rows."""
-    return len(set(zip(labels.context_n[rows].tolist(), labels.intervention_n[rows].tolist(), strict=True)))
+    number = grouped(labels).unit_n[rows]
+    return int(np.count_nonzero(np.bincount(number[number >= 0])))

@@ -72,6 +72,6 @@ def number_text(value: str | float) -> str:
     """A number as the data write it, for example 24 for 24.0; other text as it is."""
     try:
         number = float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return str(value)
     return f"{number:.6g}" if np.isfinite(number) else str(value)
