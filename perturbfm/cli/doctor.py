@@ -15,8 +15,8 @@ def add(verbs: Any) -> None:
     p = verbs.add_parser(
         "doctor",
         help="examine a file, or check this installation",
-        description="With a file: what it is, which yaml reads it (written), what would mislead, which splits and models "
-        "fit. Without: check packages, folders, every stored split, and the planted world with its right answers.",
+        description="With a file: what it is, which yaml reads it (written), what would mislead, which splits and "
+        "models fit. Without: check packages, folders, every stored split, and the planted world's right answers.",
     )
     p.add_argument("file", nargs="?", help="a file or folder of cells; without one, the installation is checked")
     p.add_argument("--name", help="name of the data set (default: after the file)")
@@ -37,7 +37,8 @@ def examine(arguments: argparse.Namespace) -> None:
     if arguments.file is not None:
         from perturbfm.cli.doctor_file import examine_file
 
-        return examine_file(arguments)
+        examine_file(arguments)
+        return
 
     first: PerturbFMError | None = None
     for name, check in CHECKS.items():

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from perturbfm.data.dataset import PerturbDataset
     from perturbfm.data.doctor import Examination
     from perturbfm.split import Suggestion
     from perturbfm.types import Labels
 
 SIGN = {"note": "note", "warn": "WARN", "stop": "STOP"}
 MOST_SPLITS = 12
-READ_WHOLE = 300e6
-"""Bytes up to which the proposed yaml is tried out at once."""
+READ_WHOLE = 50e6
+"""Stored values up to which the proposed yaml is tried out at once."""
 
 RATE_ROUNDS, RATE_ROWS = 3, 512
 
@@ -25,44 +26,71 @@ RATE_ROUNDS, RATE_ROWS = 3, 512
 def examine_file(arguments: argparse.Namespace) -> None:
     """Examine a file, write its yaml, and say what it can carry."""
     from perturbfm.data.doctor import examine
+    from perturbfm.data.file import name_of
 
     path = Path(arguments.file)
-    name = arguments.name or slug(path)
     start = time.perf_counter()
-    found = examine(path, name, _given(arguments.set))
+    given = _given(arguments.set)
+    stem = name_of(str(path))
+    called = _name(arguments, stem)
+    found = examine(path, arguments.name or stem, given)
     labels, refusal = _labels(found)
-    report = _report(found, labels, refusal, name)
-    report["yaml_path"] = str(_write(found, arguments, name)) if not arguments.no_write else None
+    report = _report(found, labels, refusal, called)
+    report["renamed"] = "" if called == (arguments.name or stem) else f" ({stem} is a data set that comes with PerturbFM)"
+    report["yaml_path"] = str(_write(found, arguments, called)) if not arguments.no_write else None
     report["seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(report, indent=1, default=str) if arguments.json else "\n".join(_text(report)))
     if refusal is not None:
         raise refusal
 
 
-def slug(path: Path) -> str:
-    """Name of a data set after its file."""
-    import re
+def _name(arguments: argparse.Namespace, stem: str) -> str:
+    """What `data=` will say: a yaml that travels with the package is found before the user's own of that name."""
+    from perturbfm import places
+    from perturbfm.errors import OutputNotWritable
 
-    from perturbfm.data.several import stem_of
+    def shipped(name: str) -> bool:
+        return (places.conf_dir() / "data" / f"{name}.yaml").is_file()
 
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", stem_of(path.resolve())).strip("_.") or "data"
+    name = arguments.name or stem
+    if not shipped(name):
+        return str(name)
+    if arguments.name:
+        raise OutputNotWritable(
+            "PerturbFM has a data set of that name",
+            given=f"--name {name}",
+            expected="a name that is free: its own yaml would be read before yours",
+            fix="Pass --name OTHER.",
+        )
+    return next(f"{name}_{i}" for i in range(2, 1000) if not shipped(f"{name}_{i}"))
 
 
 def _given(settings: list[str]) -> dict[str, Any]:
     """`--set data.KEY=VALUE` or `KEY=VALUE` in yaml's own words."""
+    import inspect
+
     import yaml
 
-    from perturbfm.errors import BadValue
+    from perturbfm.data.file import load_file
+    from perturbfm.errors import BadValue, UnknownKey, nearest
 
+    known = [key for key in inspect.signature(load_file).parameters if key not in ("name", "path")]
     pairs: dict[str, Any] = {}
     for setting in settings:
-        key, sign, value = setting.partition("=")
+        key, sign, value = setting.removeprefix("data.").partition("=")
         if not sign:
             raise BadValue(
                 "A setting has no value", given=setting, expected="KEY=VALUE", fix="Write --set mode=knockout."
             )
+        if key not in known:
+            raise UnknownKey(
+                "A setting that no file takes",
+                given=setting,
+                expected=f"a key of conf/data/file.yaml, such as {nearest(key, known)}",
+                fix="Correct it; the name is --name, the path is the argument.",
+            )
         try:
-            pairs[key.removeprefix("data.")] = yaml.safe_load(value)
+            pairs[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise BadValue(
                 "A setting cannot be read", given=setting, expected="KEY=VALUE in yaml", fix="Quote the value."
@@ -75,22 +103,32 @@ def _given(settings: list[str]) -> dict[str, Any]:
 
 def _labels(found: Examination) -> tuple[Labels | None, Any]:
     """Labels under the proposed yaml, by loading it; of a large file without its matrix."""
-    from omegaconf import OmegaConf
-
-    from perturbfm import config
     from perturbfm.data.doctor import labels_of
     from perturbfm.errors import PerturbFMError
 
     if not found.can_be_read:
         return None, None
     try:
-        if found.survey.n_bytes > READ_WHOLE:
+        if found.survey.sample.n_stored > READ_WHOLE:
             return labels_of(found), None
-        keys = {"batch_column": None, **found.proposal.keys}
-        node = OmegaConf.create({"_target_": "perturbfm.data.file.load_file", **keys})
-        return config.build(node).labels(), None
+        return _loaded(found).labels(), None
     except PerturbFMError as error:
         return None, error
+
+
+def _loaded(found: Examination) -> PerturbDataset:
+    """What `data=NAME` gives with the proposed yaml."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    from perturbfm import config, places
+    from perturbfm.data.doctor.written import yaml_of
+
+    template = (places.conf_dir() / "data" / "file.yaml").read_text(encoding="utf-8")
+    keys = {**yaml.safe_load(template), **yaml.safe_load(yaml_of(found.proposal, found.about()))}
+    del keys["defaults"]
+    dataset: PerturbDataset = config.build(OmegaConf.create(keys))
+    return dataset
 
 
 def _report(found: Examination, labels: Labels | None, refusal: Any, name: str) -> dict[str, Any]:
@@ -100,7 +138,8 @@ def _report(found: Examination, labels: Labels | None, refusal: Any, name: str) 
     return {
         "about": found.about(),
         "name": name,
-        "columns": {str(c): _column(found, str(c)) for c in s.obs.columns},
+        "can_be_read": found.can_be_read and refusal is None,
+        "columns": {str(c): _column(found, str(c)) for c in dict.fromkeys(s.obs.columns)},
         "layers": list(s.layers),
         "yaml": yaml_of(found.proposal, found.about()),
         "findings": [vars(f) for f in found.findings],
@@ -112,13 +151,19 @@ def _report(found: Examination, labels: Labels | None, refusal: Any, name: str) 
 
 
 def _column(found: Examination, c: str) -> str:
+    import numpy as np
+    import pandas as pd
+
+    from perturbfm.data.doctor.finding import listed
+
     s = found.survey
     if c in s.text:
         levels = s.levels(c)
-        shown = ", ".join(f"{k or 'missing'} {n}" for k, n in list(levels.items())[:4])
+        shown = ", ".join(f"{listed([k or 'missing'])} {n}" for k, n in list(levels.items())[:4])
         return f"{levels.size} labels: {shown}{' ...' if levels.size > 4 else ''}"
-    values = s.obs[c]
-    return f"numbers from {values.min():.6g} to {values.max():.6g}"
+    number = pd.to_numeric(s.obs[c]).to_numpy(float, na_value=np.nan)
+    number = number[np.isfinite(number)]
+    return f"numbers from {number.min():.6g} to {number.max():.6g}" if number.size else "no number"
 
 
 def _splits(labels: Labels, name: str) -> Iterator[dict[str, Any]]:
@@ -184,7 +229,7 @@ def _needs(found: Examination) -> dict[str, str]:
     rate = rows / max(best, 1e-6)
     return {
         "memory": f"{stored / 1e6:,.0f} MB for the matrix, about {2.5 * stored / 1e6 + 600:,.0f} MB for a run",
-        "time": f"about {s.n_obs / rate:,.1f} s for one pass over all rows ({rate:,.0f} rows/s dense, measured just now)",
+        "time": f"about {s.n_obs / rate:,.1f} s to cut all rows once ({rate:,.0f} rows/s dense, measured just now)",
         "disk": f"{s.n_bytes / 1e6:,.0f} MB",
     }
 
@@ -207,9 +252,7 @@ def _write(found: Examination, arguments: argparse.Namespace, name: str) -> Path
             expected="a name that is free",
             fix="Pass --name OTHER, --out FILE or --overwrite; or --no-write to look only.",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
-    return path
+    return write_text(path, text)
 
 
 # --- telling ----------------------------------------------------------------------------------------
@@ -227,6 +270,7 @@ def _text(report: dict[str, Any]) -> Iterator[str]:
         yield f"{SIGN[f['level']]}  {f['name']}: {f['message']}\n      -> {f['fix']}"
     yield ""
     written = f"yaml, written to {report['yaml_path']}" if report["yaml_path"] else "yaml, not written"
+    written += report["renamed"]
     yield f"{written}:"
     yield from (f"  {line}" for line in report["yaml"].splitlines())
     yield ""
@@ -234,7 +278,8 @@ def _text(report: dict[str, Any]) -> Iterator[str]:
     yield from (f"model  {m['model']}: {m['fits']}" for m in report["models"])
     yield from (f"needs  {k}: {v}" for k, v in report["needs"].items())
     if report["yaml_path"] and report["splits"]:
-        yield f"\nNext: freeze a split with one of the lines above, then python -m perturbfm.run data={report['name']} split=frozen split.hash=HASH"
+        run = f"python -m perturbfm.run data={report['name']} split=frozen split.hash=HASH"
+        yield f"\nNext: freeze a split with one of the lines above, then {run}"
 
 
 def _split_lines(report: dict[str, Any]) -> Iterator[str]:

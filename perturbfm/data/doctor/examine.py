@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class Examination:
         kind = "sparse" if s.sample.is_sparse else "dense"
         unit = "conditions" if self.proposal.keys.get("unit") == "pseudobulk" else "cells"
         filled = s.sample.n_stored / max(1, s.n_obs * len(s.genes))
-        return f"{s.path.name}: {s.n_obs:,} {unit} x {len(s.genes):,} genes, {kind} ({filled:.1%} stored), {s.n_bytes / 1e6:.1f} MB"
+        size = f"{s.n_obs:,} {unit} x {len(s.genes):,} genes"
+        return f"{s.path.name}: {size}, {kind} ({filled:.1%} stored), {s.n_bytes / 1e6:.1f} MB"
 
 
 def examine(
@@ -55,7 +56,14 @@ def examine(
     Raises:
         UnreadableFile: Missing, truncated, or of no known format.
     """
-    facts = survey(path, options)
-    proposal = propose(facts, name, given or {})
+    given = given or {}
+    facts = survey(path, options or _options(given))
+    proposal = propose(facts, name, given)
     findings = [finding for hazard in HAZARDS for finding in hazard(facts, proposal)]
     return Examination(facts, proposal, tuple(findings))
+
+
+def _options(given: dict[str, Any]) -> ReadOptions:
+    """What a reader must know, among the keys of the loader."""
+    known = {f.name for f in fields(ReadOptions)}
+    return ReadOptions(**{key: value for key, value in given.items() if key in known})

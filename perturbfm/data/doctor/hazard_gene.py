@@ -11,6 +11,7 @@ from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding
 from perturbfm.data.doctor.propose import Proposal
 from perturbfm.data.doctor.survey import Survey
 
+LEAST_NAMES = 3
 _ENSEMBL = r"ENS[A-Z]*G\d{11}(?:\.\d+)?"
 
 
@@ -65,4 +66,7 @@ def perturbed_genes_measured(s: Survey, p: Proposal) -> Iterator[Finding]:
 
 
 def _look_like_genes(parts: set[str]) -> bool:
+    """Whether names read like symbols; one or two words (`STIM`, `stimulated`) say nothing."""
+    if len(parts) < LEAST_NAMES:
+        return False
     return pd.Series(sorted(parts)).str.fullmatch(r"[A-Z][A-Z0-9-]{1,14}|[A-Z][a-z0-9]{1,14}").mean() > 0.6

@@ -10,6 +10,7 @@ import pandas as pd
 from perturbfm.data.check import check_labels
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.doctor.examine import Examination
+from perturbfm.data.file import match_of
 from perturbfm.data.label import LabelRules
 from perturbfm.data.obs_map import ObsMap, label_rows
 from perturbfm.types import Labels
@@ -44,7 +45,7 @@ def _map(k: dict[str, Any], rules: LabelRules) -> ObsMap:
         k.get("context_column"),
         k.get("batch_column"),
         rules,
-        context=k.get("context"),
+        context=k.get("context") or str(k["name"]),
         mode=k.get("mode"),
         mode_column=k.get("mode_column"),
         mode_values=k.get("mode_values"),
@@ -75,7 +76,7 @@ def _labels(table: pd.DataFrame, k: dict[str, Any]) -> Labels:
         unit=k.get("unit", "cells"),
         controls=k.get("controls", "cells"),
         delimiter=k.get("delimiter"),
-        match="context" if k.get("match", "context") == "context" else "context_batch",
+        match="context" if match_of(k.get("match"), k.get("batch_column")) == "context" else "context_batch",
         dose_n=table["dose"].to_numpy(dtype=object) if "dose" in table else None,
         time_n=table["time"].to_numpy(dtype=object) if "time" in table else None,
         covariates={str(c): np.asarray(table[c], dtype=object) for c in table.columns if c not in own},

@@ -88,9 +88,8 @@ def named(survey: Survey, names: Sequence[str], *, numbers: bool | None = None, 
 
 def size_column(survey: Survey, sums: np.ndarray) -> tuple[str | None, str]:
     """Library sizes: a column whose values exceed the row sums says that genes were left out."""
-    for c in (c for name in vocabulary.SIZE for c in survey.obs.columns if vocabulary.plain(c) == vocabulary.plain(name)):
-        if c in survey.text:
-            continue
+    ranked = [(place, c) for c in survey.obs.columns if (place := vocabulary.rank(c, vocabulary.SIZE)) is not None]
+    for c in (c for _, c in sorted(ranked) if c not in survey.text):
         size = survey.obs[c].to_numpy(np.float64, na_value=np.nan)[survey.sample.row_n]
         if not (len(size) and np.isfinite(size).all() and (size > 0).all()):
             continue
@@ -115,7 +114,7 @@ def controls_everywhere(survey: Survey, pert: PertColumn, columns: Sequence[str]
 
 
 def follows(survey: Survey, column: str, other: str) -> bool:
-    """Whether a column says nothing that another does not: each level of the other has one of it, and several differ."""
+    """Whether a column of several levels says nothing that another does not: each level of the other has one of it."""
     pairs = _n_pairs(survey, column, other)
     return pairs == survey.levels(other).size and survey.levels(column).size > 1
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perturbfm.data.doctor import column, place, vocabulary
 from perturbfm.data.column import names_of
+from perturbfm.data.doctor import column, place, vocabulary
 from perturbfm.data.doctor.column import PertColumn
 from perturbfm.data.doctor.finding import listed
 from perturbfm.data.doctor.scale import SCALED, UNLOGGED, ScaleEvidence, row_sums, scale_of
@@ -75,7 +75,8 @@ def propose(survey: Survey, name: str, given: dict[str, Any]) -> Proposal:
 
 
 def _matrix(survey: Survey, p: Proposal, given: dict[str, Any]) -> None:
-    counts = None if "layer" in given else next((x for name in vocabulary.COUNT_LAYERS for x in survey.layers if x.lower() == name), None)
+    named = [x for name in vocabulary.COUNT_LAYERS for x in survey.layers if x.lower() == name]
+    counts = named[0] if named and "layer" not in given else None
     scale = p.scale.scale
     if scale in (UNLOGGED, SCALED):
         if counts is not None:
@@ -146,7 +147,8 @@ def _context(survey: Survey, p: Proposal, pert: PertColumn, given: dict[str, Any
         p.set("context_column", context[0], f"{survey.levels(context[0]).size} contexts")
     else:
         n = len(pd.unique(survey.words(context)))
-        p.set("context_column", context, f"{n} contexts: the same perturbation under another {listed(more)} is another effect")
+        why = f"the same perturbation under another {listed(more)} is another effect"
+        p.set("context_column", context, f"{n} contexts: {why}")
     return context
 
 

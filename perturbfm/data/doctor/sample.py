@@ -55,7 +55,8 @@ def sample_of(path: Path, raw: Raw, options: ReadOptions) -> Sample:
             found = _dense(x, blocks) if hasattr(x, "dtype") else _by_row(x, blocks)
             if found is not None:
                 picked, n_stored, kind = found
-                return Sample(as_float32(picked, path.name), rows, n_stored, sparse.issparse(picked), kind == "f", False)
+                is_sparse = bool(sparse.issparse(picked))
+                return Sample(as_float32(picked, path.name), rows, n_stored, is_sparse, kind == "f", False)
     x_ng = raw.matrix()
     is_sparse = bool(sparse.issparse(x_ng))
     return Sample(x_ng[rows], rows, int(x_ng.nnz if is_sparse else x_ng.size), is_sparse, False, True)

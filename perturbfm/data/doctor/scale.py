@@ -59,17 +59,15 @@ def scale_of(survey: Survey, is_control_n: np.ndarray | None = None) -> ScaleEvi
     return ScaleEvidence("log1p", f"fractions from 0 to {high:.3g}, {zeros:.0%} zeros")
 
 
-def row_sums(survey: Survey, *, unlogged: bool) -> np.ndarray:
-    """Row sums of the sample, of `expm1` where that undoes a logarithm."""
-    x = survey.sample.x_ng
-    if unlogged:
-        x = x.expm1() if sparse.issparse(x) else np.expm1(np.asarray(x, dtype=np.float64))
-    return np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
+def row_sums(survey: Survey) -> np.ndarray:
+    """Row sums of the sample."""
+    return np.asarray(survey.sample.x_ng.sum(axis=1), dtype=np.float64).ravel()
 
 
 def _negative(survey: Survey, is_control_n: np.ndarray | None, low: float, high: float) -> ScaleEvidence:
     span = f"{low:.3g} to {high:.3g}"
-    dense = np.asarray(survey.sample.x_ng.todense() if sparse.issparse(survey.sample.x_ng) else survey.sample.x_ng, float)
+    x = survey.sample.x_ng
+    dense = np.asarray(x.toarray() if sparse.issparse(x) else x, dtype=np.float64)
     mean, sd = dense.mean(0), dense.std(0)
     used = sd > 0
     if (

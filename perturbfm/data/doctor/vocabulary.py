@@ -32,7 +32,7 @@ SETTING = (
     "treatment", "perturbation_2", "stimulation_condition", "stimulation", "stim", "cytokine", "growth_condition",
     "medium", "culture_condition", "culture",
 )  # fmt: skip
-"""Columns of what was done to the cells beside the perturbation: an effect under one of its levels is another effect."""
+"""Columns of what was done to the cells beside the perturbation: under another of its levels an effect is another."""
 
 GUIDE = ("guide", "guide_id", "grna_id", "guide_identity", "sgrna", "sgrna_id", "guide_ids", "sgid_ab")
 DOSE = (

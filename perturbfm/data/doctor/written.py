@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from perturbfm.data.doctor.propose import UNKNOWN, Proposal
+from perturbfm.data.file import name_of
 
-_DEFAULTS: dict[str, Any] = {"batch_column": None, "controls": "cells", "unit": "cells", "match": "context"}
+_DEFAULTS: dict[str, Any] = {"batch_column": None, "controls": "cells", "unit": "cells"}
 _ORDER = (
     "name", "path", "layer", "scale", "target_sum", "size_column", "pert_column", "control_labels", "delimiter",
     "context_column", "context", "batch_column", "match", "mode", "mode_column", "mode_values",
@@ -17,6 +18,8 @@ _ORDER = (
 def yaml_of(proposal: Proposal, about: str) -> str:
     """The text of `conf/data/<name>.yaml`."""
     keys = {k: v for k, v in proposal.keys.items() if k not in _DEFAULTS or _DEFAULTS[k] != v}
+    if keys["name"] == name_of(str(keys["path"])):
+        del keys["name"]  # the loader names a data set after its file
     order = [*(k for k in _ORDER if k in keys), *(k for k in keys if k not in _ORDER)]
     pairs = [(k, keys[k]) for k in order]
     head = [f"# {about}", "# Proposed by `perturbfm doctor`; every line is yours to check:"]
