@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from perturbfm.data.doctor import vocabulary
-from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding
+from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding, listed
 from perturbfm.data.doctor.propose import Proposal
 from perturbfm.data.doctor.survey import Survey
 
@@ -59,7 +59,8 @@ def perturbed_genes_measured(s: Survey, p: Proposal) -> Iterator[Finding]:
         message = f"{len(measured)} of {len(parts)} perturbed genes are among the {len(genes):,} measured ones"
         lower = {g.lower() for g in genes}
         cased = sum(q.lower() in lower for q in parts)
-        fix = "A model must know genes by name, not by column."
+        absent = listed(sorted(parts - genes), 3)
+        fix = f"A model must know genes by name, not by column; set aliases for old symbols among {absent}."
         if cased > len(measured):
             fix = f"{cased} agree if case is ignored: is that another species, or another spelling? Set aliases."
         yield Finding("perturbed_not_measured", NOTE if measured else WARN, message, fix)
