@@ -36,7 +36,9 @@ def examine_file(arguments: argparse.Namespace) -> None:
     found = examine(path, arguments.name or stem, given)
     labels, refusal = _labels(found)
     report = _report(found, labels, refusal, called)
-    report["renamed"] = "" if called == (arguments.name or stem) else f" ({stem} is a data set that comes with PerturbFM)"
+    report["renamed"] = (
+        "" if called == (arguments.name or stem) else f" ({stem} is a data set that comes with PerturbFM)"
+    )
     report["yaml_path"] = str(_write(found, arguments, called)) if not arguments.no_write else None
     report["seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(report, indent=1, default=str) if arguments.json else "\n".join(_text(report)))

@@ -76,7 +76,8 @@ def pert_column(survey: Survey, given: dict[str, Any] | None = None) -> PertColu
         controls = _flagged(survey, name, flag)
     missing = tuple(label for label in words if label not in controls)
     rest = [label for label in labels if label not in (*missing, *controls)]
-    guides = GUIDE_PATTERN if _are_guides(rest) else None
+    fits = all(re.fullmatch(GUIDE_PATTERN, label) for label in rest)
+    guides = GUIDE_PATTERN if fits and look_like_guides(rest) else None
     joined = given["delimiter"] if "delimiter" in given else _delimiter(rest, controls)
     if guides is not None and joined in ("_", "-"):
         joined = None
@@ -134,7 +135,7 @@ def _score(survey: Survey, c: str) -> float:
         return 0.0
     score = (len(vocabulary.PERT) - place) / len(vocabulary.PERT) if place is not None else 0.1 if hint else 0.05
     score += 2.0 if clear and len(labels) > 1 else 1.0 if weak and len(labels) > 1 else 0.0
-    score += 0.5 * genes - (1.2 if _are_guides(labels) else 0.0) + 1e-3 * min(1.0, len(labels) / 1000)
+    score += 0.5 * genes - (1.2 if look_like_guides(labels) else 0.0) + 1e-3 * min(1.0, len(labels) / 1000)
     if not clear and score < 1 and genes < 0.3:
         return score if place is not None and place < MOST_SPEAKING else 0.0
     return score
@@ -186,7 +187,8 @@ def _delimiter(labels: Sequence[str], controls: Sequence[str]) -> str | None:
     return best[1] if best else None
 
 
-def _are_guides(labels: Sequence[str]) -> bool:
+def look_like_guides(labels: Sequence[str]) -> bool:
+    """Whether most labels are numbered, several to each of several names: `IL-2`, `IL-4` and `IL-6` are no guides."""
     matches = [m[1] for label in labels if (m := re.fullmatch(GUIDE_PATTERN, label))]
     several = pd.Series(matches, dtype=object).value_counts()
-    return bool(len(labels)) and int(several[several > 1].sum()) > len(labels) / 2
+    return int((several > 1).sum()) > 1 and int(several[several > 1].sum()) > len(labels) / 2

@@ -111,6 +111,11 @@ def guides(s: Survey, p: Proposal) -> Iterator[Finding]:
         )
         yield Finding("guide_labels", WARN, f"{n} labels of {p.pert.name} look like several guides of a gene", fix)
         return
+    labels = [str(x) for x in s.levels(p.pert.name).index if str(x) not in (*p.pert.controls, *p.pert.missing)]
+    if "guide_pattern" not in p.keys and column.look_like_guides(labels):
+        fix = "Set guide_pattern to one whose first group is the target, or guide labels become perturbations."
+        message = f"many labels of {p.pert.name} look like several guides of a gene, and some do not: {listed(labels)}"
+        yield Finding("guide_labels", WARN, message, fix)
     c = place.named(s, vocabulary.GUIDE, numbers=False, least=2)
     if c is not None and c != p.pert.name:
         fix = f"Set guide_column: {c} to keep it, so that the audit can watch guides of one gene."

@@ -28,13 +28,13 @@ def turns(values, n):
     return list(islice(cycle(values), n))
 
 
-def counts(n, n_genes=len(GENES), seed=0):
+def counts(n, n_genes=10, seed=0):
     x = np.random.default_rng(seed).poisson(3.0, (n, n_genes)).astype(np.float32)
     x[:, 0] += 1
     return x
 
 
-def logged(n, n_genes=len(GENES)):
+def logged(n, n_genes=10):
     x = counts(n, n_genes)
     return np.log1p(1e4 * x / x.sum(1, keepdims=True)).astype(np.float32)
 
@@ -43,7 +43,9 @@ def logged(n, n_genes=len(GENES)):
 def write(tmp_path):
     """Write an `.h5ad`; counts where no matrix is given."""
 
-    def write_file(columns, x=None, genes=GENES, layers=None, var=None, name="made.h5ad", raw=None, uns=None, index=None):
+    def write_file(
+        columns, x=None, genes=GENES, layers=None, var=None, name="made.h5ad", raw=None, uns=None, index=None
+    ):
         n = len(next(iter(columns.values())))
         obs = pd.DataFrame(columns, index=[f"c{i}" for i in range(n)] if index is None else index)
         x = counts(n, len(genes)) if x is None else x

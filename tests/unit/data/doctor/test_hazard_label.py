@@ -123,11 +123,29 @@ def test_guides_are_told_from_genes(examined, expect, form):
     expect(found, "guide_labels", "warn", "7 labels of perturbation look like several guides of a gene")
 
 
+def test_cytokines_with_numbers_are_no_guides(examined):
+    labels = rows({"PBS": N, **dict.fromkeys(["IL-2", "IL-4", "IL-6", "IL-10"], 30)})
+    found = examined({"cytokine": labels, "cell_type": ["B"] * len(labels)})
+    assert "guide_pattern" not in found.proposal.keys
+    assert "guide_labels" not in [f.name for f in found.findings]
+
+
+def test_guides_beside_other_labels_are_told_and_not_cut(examined, expect):
+    guides = [f"{g}g{i}" for g in ("ZAP70", "STAT1", "JAK2") for i in (1, 2)]
+    labels = rows({"control": N, "MYC": 30, **dict.fromkeys(guides, 30)})
+    found = examined({"perturbation": labels, "cell_line": ["THP-1"] * len(labels)})
+    assert "guide_pattern" not in found.proposal.keys
+    expect(found, "guide_labels", "warn", "and some do not", "Set guide_pattern")
+    assert found.can_be_read
+
+
 def test_a_column_of_targets_comes_before_one_of_guides(examined, expect):
     guides = ["ntg1", "ntg2", *(f"{g}g{i}" for g in ("STAT1", "JAK2") for i in (1, 2))]
     target = {"ntg1": "NT", "ntg2": "NT", **{g: g[:-2] for g in guides[2:]}}
     label = rows(dict.fromkeys(guides, 40))
-    found = examined({"guide_id": label, "gene_target": [target[g] for g in label], "cell_line": ["THP-1"] * len(label)})
+    found = examined(
+        {"guide_id": label, "gene_target": [target[g] for g in label], "cell_line": ["THP-1"] * len(label)}
+    )
     assert (found.proposal.keys["pert_column"], found.proposal.keys["control_labels"]) == ("gene_target", ["NT"])
     expect(found, "guide_column", "note", "guide_id names 6 guides", "guide_column: guide_id")
 

@@ -1,4 +1,4 @@
-"""Hazards 4 to 8 and 10 of real files: scales, doses, genes that are not measured, small groups, confounding, gene ids."""
+"""Hazards 4 to 8 and 10 of real files: scales, doses, unmeasured genes, small groups, confounding, gene ids."""
 
 import numpy as np
 import pytest
@@ -261,7 +261,11 @@ def test_what_else_was_done_to_the_cells_is_a_part_of_the_context(examined, expe
 
 def test_a_second_treatment_without_controls_is_told(examined, expect):
     per = {"NT": N, "JAK2": N}
-    columns = {"gene": [*rows(per), *["JAK2"] * N], "cell_type": ["A"] * 3 * N, "treatment": ["none"] * 2 * N + ["TNFA"] * N}
+    columns = {
+        "gene": [*rows(per), *["JAK2"] * N],
+        "cell_type": ["A"] * 3 * N,
+        "treatment": ["none"] * 2 * N + ["TNFA"] * N,
+    }
     found = examined(columns)
     assert found.proposal.keys["context_column"] == "cell_type"
     expect(found, "second_treatment", "warn", "none, TNFA; they are pooled", "[cell_type, treatment]")
