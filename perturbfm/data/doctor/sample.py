@@ -13,6 +13,7 @@ import numpy as np
 from anndata.io import sparse_dataset
 from scipy import sparse
 
+from perturbfm.data.reader.anndata_file import has_narrow_values
 from perturbfm.data.reader.raw import Raw, ReadOptions, as_float32, refusing
 
 MOST_ROWS, LEAST_ROWS, BLOCKS = 2000, 200, 8
@@ -109,7 +110,7 @@ def _dense(x: Any, blocks: list[tuple[int, int]]) -> tuple[Any, int, str] | None
 
 def _by_row(x: Any, blocks: list[tuple[int, int]]) -> tuple[Any, int, str] | None:
     encoding = x.attrs.get("encoding-type", x.attrs.get("h5sparse_format", ""))
-    if encoding != "csr_matrix":
+    if encoding != "csr_matrix" or has_narrow_values(x):
         return None
     _check_rows(x)
     backed = sparse_dataset(x)
