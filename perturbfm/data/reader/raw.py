@@ -106,6 +106,8 @@ def as_float32(x_ng: Any, name: str) -> Any:
     try:
         if x_ng.format in ("csr", "csc"):
             _sign_indices(x_ng)
+            if bool((np.diff(x_ng.indptr) < 0).any()):  # scipy looks only where the last row end is not zero
+                raise ValueError("row ends decrease")
             x_ng.check_format(full_check=True)  # an index beyond the matrix would be read outside of memory
         csr = sparse.csr_matrix(x_ng, dtype=np.float32)
         csr.check_format(full_check=True)
