@@ -228,7 +228,7 @@ def _needs(found: Examination) -> dict[str, str]:
         block = s.sample.x_ng[:rows]
         _ = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float32).sum()
         best = min(best, time.perf_counter() - start)
-    rate = rows / max(best, 1e-6)
+    rate = max(rows, 1) / max(best, 1e-6)
     return {
         "memory": f"{stored / 1e6:,.0f} MB for the matrix, about {2.5 * stored / 1e6 + 600:,.0f} MB for a run",
         "time": f"about {s.n_obs / rate:,.1f} s to cut all rows once ({rate:,.0f} rows/s dense, measured just now)",

@@ -158,6 +158,13 @@ def flags(s: Survey, p: Proposal) -> Iterator[Finding]:
             yield Finding("quality_flag", NOTE, f"{c} says False in {n} of {s.n_obs} rows, which are read too", fix)
 
 
+def size(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """A file without cells or genes."""
+    if not s.n_obs or not len(s.genes):
+        message = f"{s.n_obs} cells and {len(s.genes)} genes"
+        yield Finding("empty", STOP, message, "Look at the file: nothing is in it.")
+
+
 def names(s: Survey, p: Proposal) -> Iterator[Finding]:
     """Repeated cell ids, huge texts, statistics left behind in `uns`."""
     if not s.obs.index.is_unique:
@@ -195,6 +202,7 @@ def open_keys(s: Survey, p: Proposal) -> Iterator[Finding]:
 
 
 HAZARDS: tuple[Hazard, ...] = (
+    size,
     open_keys,
     control_labels,
     control_flag,
