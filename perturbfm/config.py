@@ -32,6 +32,7 @@ from perturbfm.errors import (
     ConfigError,
     ForbiddenTarget,
     MissingValue,
+    PreprocessLeaks,
     UnknownChoice,
     UnknownKey,
     UnreadableFile,
@@ -56,6 +57,12 @@ _PATHS = ("path", "obs", "gene_map")
 """Where the files of a data set lie; their content is in its fingerprint."""
 
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
+
+LEARN_ON = ("train", "all")
+"""Rows that preprocessing may learn from."""
+
+STAGES = "perturbfm.train.stage."
+"""Where the stages of preprocessing are at home; a recorded one is read back from there and from nowhere else."""
 
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 
@@ -101,16 +108,42 @@ class TrainerConfig:
 
 
 @dataclass
+class CellsConfig:
+    """Rows to use at all; applied before a split is made. See `perturbfm.data.cells.keep_cells`."""
+
+    min_genes: int | None = None
+    min_counts: float | None = None
+    max_mito_fraction: float | None = None
+    relaxed_mito_fraction: float | None = None
+    mito_prefix: str = "MT-"
+    mito_column: str | None = None
+    min_cells_per_condition: int | None = None
+
+
+@dataclass
+class PreprocessConfig:
+    """Which rows, which stages, and what the stages learn from: `train`, or `all`, which leaks and must be allowed."""
+
+    name: str = MISSING
+    cells: CellsConfig = field(default_factory=CellsConfig)
+    stages: list[Any] = field(default_factory=list)
+    learn_on: str = "train"
+    allow_leak: bool = False
+
+
+@dataclass
 class Config:
     """One experiment."""
 
     data: Any = MISSING
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: Any = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     seed: int = 0
+    priors: list[str] = field(default_factory=list)
 
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -141,12 +174,12 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 
 @contextmanager
-def _own_hydra() -> Iterator[None]:
+def _own_hydra(folder: Path | None = None) -> Iterator[None]:
     """Compose beside whatever Hydra is doing: a run composes its floors while Hydra runs it."""
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(places.conf_dir()), version_base="1.3", job_name="perturbfm"):
+        with initialize_config_dir(str(folder or places.conf_dir()), version_base="1.3", job_name="perturbfm"):
             yield
     finally:
         GlobalHydra.instance().hydra = outer
@@ -175,7 +208,7 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
         UnknownChoice: No yaml of that name, with the nearest ones.
         UnknownKey: An option that the rule does not take.
     """
-    known = rules()
+    known = _rule_files()
     if name not in known:
         raise UnknownChoice(
             f"Unknown choice {name!r}",
@@ -184,14 +217,14 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
             fix=f"Did you mean {nearest(name, known)}?",
         )
     try:
-        with _own_hydra():
-            node = compose(f"split/rule/{name}", overrides=search_path()).split.rule
+        with _own_hydra(known[name].parents[2]):  # a yaml that is composed by itself is not searched for elsewhere
+            node = compose(f"split/rule/{name}").split.rule
             options = [str(key) for key in node if not str(key).startswith("_")]
             for key in (value.partition("=")[0] for value in values):
                 if key not in options:
                     raise _not_taken(key, options, f"The rule {name}", name)
             overrides = [f"split.rule.{value}" for value in values]
-            node = compose(f"split/rule/{name}", overrides=[*search_path(), *overrides]).split.rule
+            node = compose(f"split/rule/{name}", overrides=overrides).split.rule
             check_node(node, name)
     except REFUSED as e:
         raise translated(e, values) from e
@@ -200,9 +233,14 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
 
 def rules() -> dict[str, str]:
     """Split rules there are, the user's own included, with the first line of each yaml."""
-    folders = [folder for folder in (places.conf_dir(), places.user_conf_dir()) if folder is not None]
-    files = sorted(path for folder in folders for path in (folder / "split" / "rule").glob("*.yaml"))
-    return {path.stem: path.read_text().partition("\n")[0].strip("# ") for path in files}
+    return {name: path.read_text().partition("\n")[0].strip("# ") for name, path in _rule_files().items()}
+
+
+def _rule_files() -> dict[str, Path]:
+    """Yaml of each rule, sorted; the shipped one where the user's has the same name."""
+    folders = [folder for folder in (places.user_conf_dir(), places.conf_dir()) if folder is not None]
+    files = {path.stem: path for folder in folders for path in (folder / "split" / "rule").glob("*.yaml")}
+    return dict(sorted(files.items()))
 
 
 def data_overrides(name_or_path: str) -> list[str]:
@@ -311,7 +349,7 @@ def _unknown_key(text: str, overrides: Sequence[str]) -> UnknownKey:
 
 def _without_values(overrides: Sequence[str]) -> DictConfig:
     """The configuration that the choices alone give."""
-    choices = [o for o in overrides if re.fullmatch(r"(data|split|model|trainer|eval|ablation)=[\w\-]+", o)]
+    choices = [o for o in overrides if re.fullmatch(r"(data|preprocess|split|model|trainer|eval|ablation)=[\w\-]+", o)]
     try:
         return _composed(choices)
     except (HydraException, OmegaConfBaseException):
@@ -364,6 +402,7 @@ def check(cfg: DictConfig) -> None:
             expected=f"one of {', '.join(PANEL_NAMES)}",
             fix=f"Did you mean {nearest(cfg.eval.panel, PANEL_NAMES)}?",
         )
+    _check_preprocess(cfg.preprocess)
     for group in ("data", "model"):
         if not isinstance(cfg[group], DictConfig):
             raise BadValue(f"{group} is no mapping", given=cfg[group], expected="a _target_", fix="Name a choice.")
@@ -373,6 +412,7 @@ def check(cfg: DictConfig) -> None:
 
 
 _FIXED: Mapping[str, type] = {
+    "preprocess": PreprocessConfig,
     "split": SplitConfig,
     "trainer": TrainerConfig,
     "eval": EvalConfig,
@@ -390,6 +430,47 @@ _RANGES: Mapping[str, tuple[int, int | None]] = {
     "eval.permutations": (100, None),
     "eval.halvings": (5, None),
 }
+
+
+def _check_preprocess(node: DictConfig) -> None:
+    """Check row filters and stages, and refuse to learn from all rows unless that is allowed in so many words."""
+    _check_keys(node.cells, "preprocess.cells.", CellsConfig)
+    for key in ("min_genes", "min_counts", "min_cells_per_condition", "max_mito_fraction", "relaxed_mito_fraction"):
+        value, share = node.cells[key], key.endswith("fraction")
+        if value is not None and (value <= 0 or (share and value > 1)):
+            raise BadValue(
+                f"preprocess.cells.{key} is out of range",
+                given=value,
+                expected="above 0 and at most 1" if share else "above 0",
+                fix=f"Set preprocess.cells.{key} within that range, or to null.",
+            )
+    for i, stage in enumerate(node.stages):
+        where = f"preprocess.stages.{i}"
+        if not isinstance(stage, DictConfig):
+            raise BadValue(f"{where} is no stage", given=stage, expected="a _target_", fix="Write it as a mapping.")
+        check_node(stage, where)
+        if not str(stage["_target_"]).startswith(STAGES):
+            raise ForbiddenTarget(
+                f"{where} is no preprocess stage",
+                given=stage["_target_"],
+                expected=f"a class under {STAGES.rstrip('.')}",
+                fix="Name one of the stages in conf/preprocess/.",
+            )
+    if node.learn_on not in LEARN_ON:
+        raise BadValue(
+            "Unknown preprocess.learn_on",
+            given=node.learn_on,
+            expected=" or ".join(LEARN_ON),
+            fix="Set preprocess.learn_on=train.",
+        )
+    if node.learn_on == "all" and not node.allow_leak:
+        raise PreprocessLeaks(
+            "Preprocessing would learn from the cells that models are judged on",
+            given="preprocess.learn_on=all",
+            expected="train",
+            fix="Set preprocess.learn_on=train; or, to reproduce a published pipeline that leaks, add "
+            "preprocess.allow_leak=true: manifest, metrics and report will say so.",
+        )
 
 
 def _check_keys(node: DictConfig, where: str, schema: type) -> None:
@@ -563,7 +644,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
-    content = plain(cfg)
+    content = {k: v for k, v in plain(cfg).items() if k != "priors"}
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
     content["data"] = {k: v for k, v in content["data"].items() if k not in _PATHS}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -190,6 +190,22 @@ class TooFewConditions(InputError):
     """There are not enough conditions to fill every fold."""
 
 
+class NothingLeft(InputError):
+    """A filter leaves no cell or no gene."""
+
+
+class GenesAbsent(InputError):
+    """Data lack genes that a learned preprocessing reads."""
+
+
+class StageCannotLearn(InputError):
+    """The rows a preprocess stage may learn from do not allow what it computes."""
+
+
+class StillCounts(InputError):
+    """A model would be fitted on counts that nobody normalised and logged."""
+
+
 class GuidesNotGenes(InputError):
     """Labels are of guides, where the split deals genes."""
 
@@ -221,6 +237,22 @@ class NoSplitNamed(ConfigError):
     """A run was started without the hash of a frozen split."""
 
 
+class LicenceNotAccepted(ConfigError):
+    """Something whose licence has to be accepted by name was asked for without that."""
+
+
+class ChecksumUnpublished(ConfigError):
+    """A file that nobody publishes a checksum for was asked for as if it could be verified."""
+
+
+class StageOutOfPlace(ConfigError):
+    """A preprocess stage is given values of a scale that it does not take."""
+
+
+class PreprocessLeaks(ConfigError):
+    """Preprocessing would learn from cells that a model is judged on, and nobody allowed it."""
+
+
 # --- resource --------------------------------------------------------------------------------------
 
 
@@ -230,6 +262,30 @@ class OutputNotWritable(ResourceError):
 
 class AcceleratorAbsent(ResourceError):
     """A run asks for a device that this machine does not have."""
+
+
+class FetchedByHand(ResourceError):
+    """A source cannot be fetched over http(s); a person has to take the step that is named."""
+
+
+class DownloadFailed(ResourceError):
+    """No address gave the file."""
+
+
+class PageInsteadOfFile(ResourceError):
+    """A server answered with a web page where a data file was asked for."""
+
+
+class TooLittleDisk(ResourceError):
+    """A file does not fit on the disk it has to go to."""
+
+
+class CloneFailed(ResourceError):
+    """Other people's code cannot be cloned to where it belongs."""
+
+
+class PackageAbsent(ResourceError):
+    """An option needs a package that is not installed."""
 
 
 # --- training --------------------------------------------------------------------------------------
@@ -315,3 +371,11 @@ class CheckpointMismatch(IntegrityError):
 
 class ArtifactEdited(IntegrityError):
     """A stored result no longer fits the hashes it carries."""
+
+
+class NotTheFile(IntegrityError):
+    """A file's size or checksum is not the published one."""
+
+
+class KnownBadVersion(IntegrityError):
+    """A file is a version that is known to be wrong."""

@@ -150,7 +150,7 @@ def judge_folds(
         model["test"],
         {n: scales[n].apply(p["test"]) for n, p in floors.items()},
         TrainCentroids(*train_centroids(datamodule)),
-        Separation(calib, model["calib"]),
+        Separation(calib, model["calib"], "+".join(split.ood_axes), _out_of_distribution(test, split)),
         Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split)),
     )
     judged.metrics["run"] = {
@@ -165,6 +165,8 @@ def judge_folds(
         "scale": dataset.declared.scale,
         "match": dataset.declared.match,
     }
+    if datamodule.preprocessor.stages:
+        judged.metrics["run"]["preprocess"] = datamodule.preprocessor.card()
     record |= {"split_hash": split.frozen_hash, "floors": {n: scales[n].factor for n in floors}}
     record["learned_in"] = sorted(set(calib.context_c.tolist()))
     record["measured_in"] = sorted(set(test.context_c.tolist()))
@@ -174,8 +176,16 @@ def judge_folds(
         "params": dict(split.params),
         "counts": split.summary(),
         "ood_axes": list(split.ood_axes),
+        "ood_rows": {axis: len(split.ood_rows(axis)) for axis in split.ood_axes},
     }
     return Verdict(model["test"], model["calib"], record, judged, card)
+
+
+def _out_of_distribution(truth: Truth, split: Split) -> np.ndarray:
+    """Whether each condition of the test is out of distribution on any axis."""
+    rows = np.concatenate([split.ood_rows(axis) for axis in split.ood_axes])
+    known = np.isin(truth.observed.idx_n[truth.rows], rows)
+    return np.bincount(truth.condition_n, weights=known, minlength=len(truth.n_c)) > 0
 
 
 def gate_of(dataset: PerturbDataset, split: Split) -> dict[str, GateVerdict]:

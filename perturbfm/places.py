@@ -1,6 +1,7 @@
 """Where things live: configuration travels with the package, results stay with the user.
 
-Environment variables override: PERTURBFM_SPLITS, PERTURBFM_OUTPUTS, PERTURBFM_CONF (a further conf folder).
+Environment variables override: PERTURBFM_SPLITS, PERTURBFM_OUTPUTS, PERTURBFM_CACHE, PERTURBFM_CONF (a further
+conf folder).
 """
 
 from __future__ import annotations
@@ -49,3 +50,18 @@ def shipped_splits_dirs() -> tuple[Path, ...]:
 def outputs_dir() -> Path:
     """Where runs leave their artifacts."""
     return Path(os.environ.get("PERTURBFM_OUTPUTS", "outputs")).absolute()
+
+
+def cache_dir() -> Path:
+    """Where fetched data sets lie: PERTURBFM_CACHE, or the user's cache folder of this system."""
+    named = os.environ.get("PERTURBFM_CACHE")
+    if named:
+        return Path(named).absolute()
+    from pooch import os_cache
+
+    return Path(os_cache("perturbfm")).absolute()
+
+
+def third_party_dir() -> Path:
+    """Where other people's code is cloned to: `./third_party`, which is not tracked and only ever executed."""
+    return Path("third_party").absolute()

@@ -37,6 +37,9 @@ PACKAGES = (
 JUDGED_FROM = ("config.yaml", "calibration.json", "predictions.npz", "predictions_calib.npz")
 """What the numbers of a run can be computed from again; sealed as soon as it is written."""
 
+ALSO_JUDGED_FROM = ("preprocess.json",)
+"""Further such files, which only some runs have."""
+
 OPENINGS = "test_openings.jsonl"
 LOGGER = logging.getLogger("perturbfm")
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from perturbfm.data.dataset import PerturbDataset
     from perturbfm.judging import RunResult
     from perturbfm.record import RunFolder
-    from perturbfm.split import Split
+    from perturbfm.split import Audit, Prior, Split
     from perturbfm.train.datamodule import PerturbDataModule
+    from perturbfm.train.preprocess import Preprocessor
     from perturbfm.train.response_module import ResponseModule
+    from perturbfm.train.stage.abstract import AbstractStage
     from perturbfm.types import Prediction
 
 FLOORS = {"no_change": "no_change", "train_mean": "global_mean", "source_delta": "per_perturbation_mean"}
@@ -54,26 +56,34 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
             expected="the hash of a frozen split",
             fix="Make one with `perturbfm splits create`, then pass split=frozen split.hash=HASH.",
         )
+    from perturbfm.auditing import evidence_of, priors_of
+    from perturbfm.data import load_composed
     from perturbfm.record import RunFolder, assert_writable
     from perturbfm.split import SplitStore, audit
+    from perturbfm.train.preprocess import scale_after
 
+    priors = priors_of(cfg.priors)
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
-    dataset = config.build(cfg.data)
+    stages = [config.build(stage) for stage in cfg.preprocess.stages]
+    dataset = load_composed(cfg)
+    scale_after(stages, dataset.declared.scale)
     split.assert_fits(dataset.fingerprint, dataset.n_obs)
-    audit(split, dataset.labels())
+    audited = audit(split, dataset.labels(), evidence_of(dataset, priors))
+    audited.assert_no_leak()
     facts = {
         "seed": cfg.seed,
         "ablation": cfg.ablation.name,
         "data": dataset.metadata,
         "sweep": sweep,
         "split": split.summary(),
+        "audit": audited.to_plain(),
     }
     folder = RunFolder(
         places.outputs_dir(), str(split.frozen_hash), str(cfg.model.name), config.config_hash(cfg), facts
     )
     try:
-        result = _in_folder(cfg, dataset, split, folder)
+        result = _in_folder(cfg, dataset, split, stages, folder, audited, priors)
     except BaseException as e:
         stopped = isinstance(e, KeyboardInterrupt) or (
             isinstance(e, SystemExit) and isinstance(e.__context__, KeyboardInterrupt)
@@ -87,21 +97,34 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
     return result
 
 
-def _in_folder(cfg: DictConfig, dataset: PerturbDataset, split: Split, folder: RunFolder) -> RunResult:
+def _in_folder(
+    cfg: DictConfig,
+    dataset: PerturbDataset,
+    split: Split,
+    stages: list[AbstractStage],
+    folder: RunFolder,
+    audited: Audit,
+    priors: tuple[Prior, ...],
+) -> RunResult:
+    from perturbfm.auditing import with_learned
     from perturbfm.files import write_text
     from perturbfm.judging import Judge
     from perturbfm.train.datamodule import PerturbDataModule
     from perturbfm.train.fit import TrainerSettings, fit_and_test, seed_all
 
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain(cfg))))
+    dataset, preprocessor = preprocessed(cfg, dataset, split, stages, folder)
     seed_all(cfg.seed)
-    datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed, cfg.trainer.num_workers)
+    t = cfg.trainer
+    datamodule = PerturbDataModule(dataset, split, t.batch_size, cfg.seed, t.num_workers, preprocessor)
+    audited = with_learned(audited, dataset, split, datamodule.provenance(), priors, cfg.preprocess.allow_leak)
+    folder.note(audit=audited.to_plain())
+    audited.assert_no_leak()
     folder.note(unknown_to_train=datamodule.encoder.unknown(dataset.labels(), split.test_idx))
     floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
     seed_all(cfg.seed)
     module = config.build(cfg.model)(dims=datamodule.encoder.dims)
     judge = Judge(cfg, dataset, split, folder, datamodule, floors)
-    t = cfg.trainer
     settings = TrainerSettings(
         t.max_epochs, t.patience, t.accelerator, t.devices, bool(t.progress) and sys.stderr.isatty()
     )
@@ -111,6 +134,24 @@ def _in_folder(cfg: DictConfig, dataset: PerturbDataset, split: Split, folder: R
             "A run ended without its panel", given="no verdict", expected="a complete panel", fix="Please report this."
         )
     return judge.result
+
+
+def preprocessed(
+    cfg: DictConfig, dataset: PerturbDataset, split: Split, stages: list[AbstractStage], folder: RunFolder
+) -> tuple[PerturbDataset, Preprocessor]:
+    """Learn the stages on train rows and their input controls, write down what they learned, and do it to all rows."""
+    from perturbfm.files import write_json
+    from perturbfm.train.preprocess import FILE, Preprocessor, learning_rows
+
+    choice = cfg.preprocess
+    rows = learning_rows(split, dataset.labels(), choice.learn_on)
+    found = Preprocessor.learn(stages, dataset, rows, choice.name, choice.learn_on)
+    after = found.apply(dataset)
+    folder.note(preprocess={**found.card(), "genes_after": after.n_genes, "fingerprint_after": after.fingerprint})
+    if found.stages:
+        write_json(folder.path / FILE, found.state())
+        folder.seal((FILE,))
+    return after, found
 
 
 def floor_predictions(model: str, datamodule: PerturbDataModule) -> dict[str, Prediction]:

@@ -90,22 +90,34 @@ class Labels:
 
     @cached_property
     def intervention_n(self) -> np.ndarray:
-        """`perturbation@mode` per row: activation and knock-down of one gene are never the same label.
+        """`perturbation@mode` per row, with `;dose=` and `;time=` where declared.
 
-        Where a dose or a time is declared and a row has one, `;dose=1.11` and `;time=24` follow.
+        Activation and knock-down of one gene, or two doses of one compound, are never the same label.
         """
         label_n = join_labels(self.pert_n, self.mode_n, "@")
         for name, value_n in (("dose", self.dose_n), ("time", self.time_n)):
             if value_n is not None:
-                label_n = np.array(
-                    [f"{a};{name}={v}" if v else a for a, v in zip(label_n, value_n, strict=True)], dtype=object
-                )
+                added = [f"{a};{name}={b}" if b else a for a, b in zip(label_n, value_n, strict=True)]
+                label_n = np.array(added, dtype=object)
         return label_n
 
     @cached_property
     def condition_n(self) -> np.ndarray:
         """`context|perturbation@mode` per row."""
         return join_labels(self.context_n, self.intervention_n, "|")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Something that was learned from rows: a vocabulary, a gene selection, a scaler, a median.
+
+    Attributes:
+        what: Name of what was learned, for people.
+        rows: Row numbers of the data set that it looked at.
+    """
+
+    what: str
+    rows: np.ndarray
 
 
 def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
@@ -135,7 +147,7 @@ class Batch:
     """What a model sees of a set of rows or queries; `-1` is the index of an unknown label.
 
     Attributes:
-        x_ng: Mean expression of the row's matched input controls.
+        x_ng: Mean expression of the row's matched input controls, scaled where a `Scale` stage says so.
         x_var_ng: Variance of single input-control cells of the row's context (zeros where there are no cells).
         x_count_n: Number of input-control cells behind `x_ng`.
         intervention_n: Index of the intervention in the train vocabulary.

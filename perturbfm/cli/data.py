@@ -1,4 +1,4 @@
-"""`perturbfm data`: make the planted world, look at a data set."""
+"""`perturbfm data`: make the planted world, look at a data set; the public ones are in `catalog.py`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perturbfm.cli import catalog
 from perturbfm.cli.options import add_data, load_data
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ meta.json  obs    index + columns pert_id, context_id, batch_id, is_control, mod
 
 def add(verbs: Any) -> None:
     """Add the verb."""
-    p = verbs.add_parser("data", help="make or inspect data sets", description="Make or inspect data sets.")
+    p = verbs.add_parser(
+        "data", help="make, inspect or fetch data sets", description="Make, inspect or fetch data sets."
+    )
     inner = p.add_subparsers(dest="data_verb", required=True, metavar="VERB")
     make = inner.add_parser("make-synth", help="write the planted world as an artifact")
     make.add_argument("--out", required=True, type=Path, help="folder to write data.npz and meta.json into")
@@ -31,6 +34,7 @@ def add(verbs: Any) -> None:
     info = inner.add_parser("info", help="print what a data set holds, and its schema")
     add_data(info)
     info.set_defaults(call=show_info)
+    catalog.add(inner)
 
 
 def make_synth(arguments: argparse.Namespace) -> None:

@@ -14,8 +14,10 @@ from perturbfm.errors import ArtifactEdited, RecomputedDifferently, UnreadableFi
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from perturbfm.data.dataset import PerturbDataset
     from perturbfm.judging import Verdict
     from perturbfm.split import Split
+    from perturbfm.train.preprocess import Preprocessor
     from perturbfm.types import Prediction
 
 SAME_TO = 1e-6
@@ -63,7 +65,7 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
     predictions = _predictions(run_dir, split)
     from perturbfm.files import write_json
 
-    verdict = _scored(cfg, split, predictions, calibration)
+    verdict = _scored(cfg, split, predictions, calibration, run_dir)
     if reported is None:
         verdict.write(run_dir, manifest)
         return verdict.judged.metrics, "metrics.json was missing and has been written."
@@ -93,18 +95,20 @@ def _records(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]
         raise _no_run(run_dir, str(e)) from e
     if not isinstance(cfg, DictConfig):
         raise _no_run(run_dir, "config.yaml holds no mapping")
+    if _stages(cfg) and "preprocess.json" not in manifest["files"]:
+        raise _no_run(run_dir, "manifest.json lacks the hash of preprocess.json")
     return cfg, manifest, calibration
 
 
 def _assert_untouched(run_dir: Path, manifest: Any) -> None:
     """Refuse files that numbers are computed from, when their bytes are not those the run noted."""
-    from perturbfm.record import JUDGED_FROM, digest
+    from perturbfm.record import ALSO_JUDGED_FROM, JUDGED_FROM, digest
 
     facts = manifest if isinstance(manifest, dict) else {}
     files, named = facts.get("files"), isinstance(facts.get("split_hash"), str)
     if not (named and isinstance(files, dict) and files.keys() >= set(JUDGED_FROM)):
         raise _no_run(run_dir, "manifest.json lacks the hashes of a judged run")
-    for name in JUDGED_FROM:
+    for name in (*JUDGED_FROM, *(n for n in ALSO_JUDGED_FROM if n in files)):
         found = digest(run_dir / name)
         if found != files[name]:
             raise ArtifactEdited(
@@ -155,19 +159,38 @@ def _predictions(run_dir: Path, split: Split) -> dict[str, Prediction]:
     return predictions
 
 
-def _scored(cfg: DictConfig, split: Split, predictions: dict[str, Prediction], calibration: dict[str, Any]) -> Verdict:
+def _scored(
+    cfg: DictConfig, split: Split, predictions: dict[str, Prediction], calibration: dict[str, Any], run_dir: Path
+) -> Verdict:
     """The verdict on predictions that have had their calibration already."""
-    from perturbfm import config
+    from perturbfm.data import load_composed
 
-    dataset = config.build(cfg.data)
+    dataset = load_composed(cfg)
     split.assert_fits(dataset.fingerprint, dataset.n_obs)
+    preprocessor = _preprocessor(cfg, dataset, split, run_dir)
+    dataset = preprocessor.apply(dataset)
     from perturbfm.judging import judge_folds
     from perturbfm.run import FLOORS, floor_predictions
     from perturbfm.train.datamodule import PerturbDataModule
 
-    datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed)
+    datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed, preprocessor=preprocessor)
     floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
     return judge_folds(cfg, dataset, split, datamodule, floors, predictions, calibration)
+
+
+def _preprocessor(cfg: DictConfig, dataset: PerturbDataset, split: Split, run_dir: Path) -> Preprocessor:
+    """What the run learned of its data, read back and never learned again."""
+    from perturbfm.train.preprocess import FILE, learning_rows, nothing, read
+
+    if not _stages(cfg):
+        return nothing(dataset)
+    return read(run_dir / FILE, learning_rows(split, dataset.labels(), cfg.preprocess.learn_on))
+
+
+def _stages(cfg: DictConfig) -> Any:
+    """The stages of a run; runs from before there was preprocessing have none."""
+    choice = cfg.get("preprocess")
+    return choice.stages if choice is not None else []
 
 
 def first_difference(a: Any, b: Any, where: str = "") -> str:

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from perturbfm import __version__
-from perturbfm.cli import compose, data, doctor, evaluate, splits, train
+from perturbfm.cli import compose, data, doctor, evaluate, external, splits, train
 
-VERBS = (doctor, compose, data, splits, train, evaluate)
+VERBS = (doctor, compose, data, splits, train, evaluate, external)
 
 
 def parser() -> argparse.ArgumentParser:

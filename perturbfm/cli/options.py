@@ -35,5 +35,6 @@ def load_data(arguments: argparse.Namespace) -> PerturbDataset:
     from perturbfm import config
 
     cfg = config.compose_config([*config.data_overrides(arguments.data), *arguments.set])
-    dataset: PerturbDataset = config.build(cfg.data)
-    return dataset
+    from perturbfm.data import load_composed  # after the configuration is known to be right: it loads pandas
+
+    return load_composed(cfg)

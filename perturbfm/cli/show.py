@@ -26,6 +26,8 @@ def print_result(metrics: dict[str, Any], folder: Path) -> None:
     console.print(table)
     if not metrics["panel"]["comparable"]:
         console.print(f"NOT comparable with other runs: {_why_not(metrics)}.")
+    if run.get("preprocess", {}).get("leaking"):
+        console.print("PREPROCESSING LEAKED: it learned from all cells, those of the test fold among them.")
     console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
 
 

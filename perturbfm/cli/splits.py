@@ -1,4 +1,4 @@
-"""`perturbfm splits`: suggest, freeze, show and list splits."""
+"""`perturbfm splits`: suggest, freeze, show, list and audit splits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from perturbfm.cli import audit
 from perturbfm.cli.options import add_data, load_data
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ OF_A_BASE = ("few_shot", "scaling_series", "imbalance_series")
 def add(verbs: Any) -> None:
     """Add the verb."""
     p = verbs.add_parser(
-        "splits", help="suggest, freeze, show and list splits", description="Suggest, freeze, show and list splits."
+        "splits",
+        help="suggest, freeze, show, list and audit splits",
+        description="Suggest, freeze, show, list and audit splits.",
     )
     inner = p.add_subparsers(dest="splits_verb", required=True, metavar="VERB")
     _add_create(inner)
@@ -40,6 +43,7 @@ def add(verbs: Any) -> None:
     listing.set_defaults(call=list_splits)
     rules = inner.add_parser("rules", help="list the rules, a line each")
     rules.set_defaults(call=list_rules)
+    audit.add(inner)
 
 
 def _add_create(inner: Any) -> None:
@@ -56,6 +60,9 @@ def _add_create(inner: Any) -> None:
         "--filter-unshared", action="store_true", help="drop test perturbations that train does not have"
     )
     create.add_argument("--base", metavar="HASH", help="the frozen split that few_shot and the series start from")
+    create.add_argument(
+        "--official", metavar="FILE", help="table of cell id and fold that the rule official takes over"
+    )
     create.add_argument("--no-gate", action="store_true", help="do not look at whether the test fold carries signal")
     create.set_defaults(call=create_splits)
 
@@ -128,6 +135,14 @@ def _check_words(arguments: argparse.Namespace) -> None:
             fix=f"{', '.join(OF_A_BASE)} start from a frozen split; the other rules do not.",
         )
 
+    if (arguments.rule == "official") != (arguments.official is not None):
+        raise MissingValue(
+            f"--official does not fit {arguments.rule}",
+            given=f"--official {arguments.official}",
+            expected="a table of cell id and fold" if arguments.rule == "official" else "no --official",
+            fix="The rule official takes a file, the other rules do not.",
+        )
+
 
 def _base(arguments: argparse.Namespace) -> Split | None:
     return store().load(arguments.base) if arguments.base else None
@@ -138,6 +153,10 @@ def _made(arguments: argparse.Namespace, rule: Any, labels: Labels, base: Split 
 
     if base is not None:
         given = rule(labels, base)
+    elif arguments.official is not None:
+        from perturbfm.cli.official import read_folds
+
+        given = rule(labels, *read_folds(arguments.official))
     elif arguments.rule == "leave_one_context_out":
         given = rule(labels, on_skip=_say_skipped)
     else:

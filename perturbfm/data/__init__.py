@@ -15,9 +15,11 @@ To add a data set: one yaml in `conf/data/` naming the file and its columns (`de
     obs_map.py         its columns -> ours, with column.py, label.py (perturbations) and dose.py
     several.py         several files as one                      gene.py          names of genes
     reader/            the formats, one module each              official_split.py   split files of benchmarks
+    cells.py           which rows are used at all                catalog/         public data sets and their facts
     artifact.py        the interchange folder                    controls.py      matched controls
     planted.py         the planted world as a data set           names.py         load and register by name
     synthetic.py       the world itself, on world_settings.py and frozen_random.py
+    catalog/           public data sets: facts, fetching, verifying
 
 Nothing is guessed: labels, delimiter, scale, mode and control labels are declared, and refused where they do not fit.
 """
@@ -31,15 +33,25 @@ if TYPE_CHECKING:
     from perturbfm.data.artifact import load_artifact, write_artifact
     from perturbfm.data.dataset import PerturbDataset
     from perturbfm.data.file import load_file
-    from perturbfm.data.names import load, register
+    from perturbfm.data.names import load, load_composed, register
     from perturbfm.data.planted import load_synthetic
 
-__all__ = ["PerturbDataset", "load", "load_artifact", "load_file", "load_synthetic", "register", "write_artifact"]
+__all__ = [
+    "PerturbDataset",
+    "load",
+    "load_artifact",
+    "load_composed",
+    "load_file",
+    "load_synthetic",
+    "register",
+    "write_artifact",
+]
 
 _HOME = {
     "PerturbDataset": "dataset",
     "load": "names",
     "load_artifact": "artifact",
+    "load_composed": "names",
     "load_file": "file",
     "load_synthetic": "planted",
     "register": "names",

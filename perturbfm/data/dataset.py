@@ -38,13 +38,16 @@ class PerturbDataset:
             `layers["variance"]` where a variance is declared.
         declared: What is declared of it.
         match: The control of each row, when it was decided elsewhere (a slice, an artifact).
+        locked_to: Fingerprint of the data set that this one was preprocessed from, row by row.
 
     Raises:
         InputError: One of the checks of `validate`.
     """
 
-    def __init__(self, adata: AnnData, declared: Declaration, match: ControlMatch | None = None) -> None:
-        self.adata, self.declared, self._match = adata, declared, match
+    def __init__(
+        self, adata: AnnData, declared: Declaration, match: ControlMatch | None = None, locked_to: str | None = None
+    ) -> None:
+        self.adata, self.declared, self._match, self._locked_to = adata, declared, match, locked_to
         self.validate()
 
     def validate(self) -> None:
@@ -141,6 +144,16 @@ class PerturbDataset:
         declared.update({key: value for key, value in later.items() if value})  # older fingerprints stay as they are
         return fingerprint(self.adata.X, size, labels, self.genes, declared, self.adata.layers.get("variance"))
 
+    @property
+    def locked_fingerprint(self) -> str:
+        """What splits are held against: the fingerprint before learned stages, where there were any."""
+        return self._locked_to or self.fingerprint
+
+    @property
+    def given_match(self) -> ControlMatch | None:
+        """The control of each row where it was decided elsewhere; None where it is computed from the rows."""
+        return self._match
+
     def labels(self) -> Labels:
         """What a split rule may see."""
         columns = self._columns()
@@ -151,7 +164,7 @@ class PerturbDataset:
             batch_n=columns["batch_id"],
             mode_n=columns["mode"],
             is_control_n=columns["is_control"],
-            fingerprint=self.fingerprint,
+            fingerprint=self.locked_fingerprint,
             data_name=self.declared.name,
             unit=self.declared.unit,
             controls=self.declared.controls,

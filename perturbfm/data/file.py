@@ -236,7 +236,11 @@ def _with_matrix(
         x_ng, declared = normalise_log1p(x_ng, labels, declared, size_n, float(target_sum), size_name)
     elif size_n is not None:
         labels["library_size"] = size_n
-    return PerturbDataset(AnnData(X=x_ng, obs=labels, var=pd.DataFrame(index=genes), layers=layers), declared)
+    beside = raw.stored()
+    varm = beside.get("varm", {}) if len(genes) == len(raw.var) else {}
+    var = pd.DataFrame(index=genes)
+    adata = AnnData(X=x_ng, obs=labels, var=var, layers=layers, uns=beside.get("uns", {}), varm=varm)
+    return PerturbDataset(adata, declared)
 
 
 def name_of(path: str | Sequence[str]) -> str:

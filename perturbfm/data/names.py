@@ -27,6 +27,20 @@ def load(name_or_path: str, **overrides: Any) -> PerturbDataset:
     return dataset
 
 
+def load_composed(cfg: Any) -> PerturbDataset:
+    """The data set of a composed configuration: `data`, then the row filters of `preprocess.cells`.
+
+    Runs, and every verb that loads data, come through here, so that a split is made of the rows that a run uses.
+
+    Args:
+        cfg: A checked configuration; one without `preprocess` filters nothing.
+    """
+    from perturbfm.data.cells import keep_cells
+
+    cells = config.plain(cfg).get("preprocess", {}).get("cells", {})
+    return keep_cells(config.build(cfg.data), **cells)
+
+
 def register(name: str, target: str | Callable[..., PerturbDataset]) -> None:
     """Add a data set at run time, as if `conf/data/<name>.yaml` held that `_target_`.
 

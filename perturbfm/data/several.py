@@ -74,7 +74,7 @@ def read_files(
         raw = read_raw(path, options)
         names, notes = gene_names(raw.var, gene_column, gene_map)
         obs = _with_file(raw, path, file_column, values[path], prefix_cells)
-        parts.append(Raw(raw.name, obs, pd.DataFrame(index=names), raw.load, (*raw.notes, *notes)))
+        parts.append(Raw(raw.name, obs, pd.DataFrame(index=names), raw.load, (*raw.notes, *notes), raw.stored))
     return parts[0] if len(parts) == 1 else _stacked(parts, genes)
 
 
@@ -133,7 +133,12 @@ def _stacked(parts: list[Raw], genes: str) -> Raw:
 
     name = f"{parts[0].name} and {len(parts) - 1} more"
     read = [note for p in parts for note in p.notes]
-    return Raw(name, _numbers_kept(obs, parts), pd.DataFrame(index=names), load, (*dict.fromkeys(read), *notes))
+
+    def stored() -> dict[str, dict[str, Any]]:
+        return {"uns": {p.name: p.stored().get("uns", {}) for p in parts}}
+
+    told = (*dict.fromkeys(read), *notes)
+    return Raw(name, _numbers_kept(obs, parts), pd.DataFrame(index=names), load, told, stored)
 
 
 def _numbers_kept(obs: pd.DataFrame, parts: list[Raw]) -> pd.DataFrame:

@@ -19,14 +19,23 @@ TIE = 1e-5
 
 @dataclass(frozen=True)
 class Separation:
-    """What is needed to ask whether uncertainty rises out of distribution: the calibration fold, seen contexts."""
+    """What is needed to ask whether uncertainty rises out of distribution.
+
+    Attributes:
+        truth: The calibration fold, which is in distribution.
+        prediction: Its prediction.
+        axis: What is new about the test, several axes joined by `+`.
+        out_c: Which conditions of the test are out of distribution; None means all.
+    """
 
     truth: Truth
     prediction: Prediction
+    axis: str = "context"
+    out_c: np.ndarray | None = None
 
 
 def separation(case: Case, seen: Separation) -> dict[str, Any]:
-    """Whether uncertainty tells an unseen context from a seen one, beside two scores that know nothing of the model.
+    """Whether uncertainty tells what is new from what train knows, beside two scores that know nothing of the model.
 
     Returns:
         AUROC of the model's scale-free uncertainty, of the variance of the controls alone, and of the label lookup.
@@ -40,16 +49,19 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
         k: np.array([np.mean(v[s]) if s.any() else np.nan for v, s in zip(_spread(c), c.scored_cg, strict=True)])
         for k, c in known.items()
     }
+    out_c = np.ones(case.n_conditions, dtype=bool) if seen.out_c is None else seen.out_c
     lookup = {k: np.isin(c.context_c, inside.context_c, invert=True).astype(float) for k, c in known.items()}
     entry = {}
     for name, pair in (("model", scores), ("control_variance", raw), ("context_lookup", lookup)):
+        pair["out"] = pair["out"][out_c]
         value, reason = auroc(*_places(*(pair[k][np.isfinite(pair[k])] for k in ("in", "out"))))
+        reason = reason if out_c.any() else "nothing in the test is out of distribution"
         entry[name] = {"value": value, "status": OK if value is not None else UNDEFINED, "reason": reason}
     return {
-        "axis": "context",
-        "identifier": "ood_auroc[axis=context,score=mean_var_over_control_var,ties=half]",
+        "axis": seen.axis,
+        "identifier": f"ood_auroc[axis={seen.axis},score=mean_var_over_control_var,ties=half]",
         "n_in": len(inside.n_c),
-        "n_out": case.n_conditions,
+        "n_out": int(out_c.sum()),
         **entry,
     }
 

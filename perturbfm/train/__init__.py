@@ -5,6 +5,8 @@ Comes in: `PerturbDataset`, `Split`, a model. Goes out: a fitted LightningModule
 May import: data, split, model, types, errors; lightning, torch. Never calibrate or eval.
 To add a way of fitting: one LightningModule here, named by `_target_` in a model's yaml.
 
+    stage/           what is done to the values first, one file per step
+    preprocess.py    those stages, learned on train rows, recorded, replayed
     encoder.py       vocabularies and sizes, learned from train rows
     batches.py       rows and queries -> Batch, cut from CSR in one slice
     datamodule.py    the LightningDataModule

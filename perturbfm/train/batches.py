@@ -79,6 +79,7 @@ class RowBatches(Dataset[Batch]):
         encoder: Vocabularies of train.
         shown: Summary of the input controls: what a model sees, and what train deltas are taken against.
         truth: Summary of the reference controls, for folds whose deltas are truth; None takes deltas against `shown`.
+        input_kg: Means of `shown` as models see them; None shows them as they are. Deltas never depend on it.
     """
 
     def __init__(
@@ -88,10 +89,12 @@ class RowBatches(Dataset[Batch]):
         encoder: Encoder,
         shown: ControlSummary,
         truth: ControlSummary | None = None,
+        input_kg: np.ndarray | None = None,
     ) -> None:
         _assert_covered(dataset, split, shown, truth)
         labels = dataset.labels()
         self.dataset, self.shown, self.against = dataset, shown, truth or shown
+        self.input_kg = shown.mean_kg if input_kg is None else input_kg
         self.intervention_n = encode(labels.intervention_n, encoder.interventions)
         self.context_n = encode(labels.context_n, encoder.contexts)
         self.batch_n = encode(labels.batch_n, encoder.batches)
@@ -110,7 +113,7 @@ class RowBatches(Dataset[Batch]):
         """Batch of the rows without their response: their expression is not read."""
         group = self.shown.row_n[rows]
         return Batch(
-            x_ng=torch.from_numpy(self.shown.mean_kg[group]),
+            x_ng=torch.from_numpy(self.input_kg[group]),
             x_var_ng=torch.from_numpy(self.shown.var_kg[group]),
             x_count_n=torch.from_numpy(self.shown.count_k[group]),
             intervention_n=torch.from_numpy(self.intervention_n[rows]),

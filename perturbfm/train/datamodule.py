@@ -10,7 +10,8 @@ from perturbfm.data.dataset import PerturbDataset
 from perturbfm.split import Split
 from perturbfm.train.batches import IndexBatches, QueryBatches, RowBatches, summarise_controls
 from perturbfm.train.encoder import Encoder
-from perturbfm.types import Batch, join_labels
+from perturbfm.train.preprocess import Preprocessor, nothing
+from perturbfm.types import Batch, Learned, join_labels
 
 BLIND_FOLDS = ("calib", "test")
 """Folds that are only ever asked, in the order of the test dataloaders."""
@@ -20,26 +21,40 @@ class PerturbDataModule(pl.LightningDataModule):
     """Cuts batches for one data set and one frozen split.
 
     Args:
-        dataset: The data.
+        dataset: The data, preprocessed already.
         split: The frozen split.
         batch_size: Rows or queries per batch.
         seed: Seed of the shuffling.
         num_workers: Worker processes of the loaders.
+        preprocessor: What was done to the data; None where nothing was.
     """
 
-    def __init__(self, dataset: PerturbDataset, split: Split, batch_size: int, seed: int, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: PerturbDataset,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+        preprocessor: Preprocessor | None = None,
+    ) -> None:
         super().__init__()
-        self.dataset, self.split = dataset, split
+        self.dataset, self.split, self.preprocessor = dataset, split, preprocessor or nothing(dataset)
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         labels = dataset.labels()
         self.encoder = Encoder.learn(labels, split.train_idx, dataset.genes)
         shown = summarise_controls(dataset, split.input_control_idx)
         truth = summarise_controls(dataset, split.reference_control_idx)
-        self.rows = RowBatches(dataset, split, self.encoder, shown)
-        self.val_rows = RowBatches(dataset, split, self.encoder, shown, truth)
+        input_kg = self.preprocessor.view(shown.mean_kg, dataset.genes)
+        self.rows = RowBatches(dataset, split, self.encoder, shown, input_kg=input_kg)
+        self.val_rows = RowBatches(dataset, split, self.encoder, shown, truth, input_kg=input_kg)
         by_batch = dataset.declared.match != "context"
         name_n = join_labels(labels.condition_n, labels.batch_n, "#") if by_batch else labels.condition_n
         self.queries = {f: QueryBatches(self.rows, split.fold(f), name_n) for f in BLIND_FOLDS}
+
+    def provenance(self) -> list[Learned]:
+        """What was learned before fitting, and from which rows."""
+        return [*self.preprocessor.provenance(), Learned("vocabulary", self.split.train_idx)]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Train rows, reshuffled every epoch."""

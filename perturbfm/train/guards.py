@@ -90,6 +90,24 @@ class GenesStayInOrder(pl.Callback):
         data(trainer).encoder.assert_same(checkpoint.get(CARRIED, {}).get("encoder", {}))
 
 
+class PreprocessingIsCarried(pl.Callback):
+    """Every checkpoint carries the preprocessing that made its inputs, and is refused beside another."""
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the checkpoint carry what was learned."""
+        preprocessor = data(trainer).preprocessor
+        if preprocessor.stages:
+            checkpoint.setdefault(CARRIED, {})["preprocess"] = preprocessor.state()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint of other preprocessing."""
+        data(trainer).preprocessor.assert_same(checkpoint.get(CARRIED, {}).get("preprocess"))
+
+
 class LossStaysFinite(pl.Callback):
     """A loss that is NaN or infinite ends the run at the step where it happens."""
 
@@ -125,7 +143,7 @@ class SplitStaysLocked(pl.Callback):
     def _check(self, trainer: pl.Trainer) -> None:
         module = data(trainer)
         module.split.assert_frozen()
-        module.split.assert_fits(module.dataset.fingerprint, module.dataset.n_obs)
+        module.split.assert_fits(module.dataset.locked_fingerprint, module.dataset.n_obs)
 
 
 class SplitHashIsCarried(pl.Callback):
@@ -217,6 +235,7 @@ def guards(record: Callable[..., None]) -> list[pl.Callback]:
         SplitStaysLocked(),
         FoldsStayApart(),
         GenesStayInOrder(),
+        PreprocessingIsCarried(),
         LossStaysFinite(),
         SplitHashIsCarried(),
     ]

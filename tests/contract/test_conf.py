@@ -1,31 +1,45 @@
 """Every file in conf/ fits its socket, and every file in splits/ still says what it said."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from perturbfm import config, places
 from perturbfm.data.world_settings import PRESETS
-from perturbfm.errors import ConfigError, MissingValue
+from perturbfm.errors import ConfigError, MissingValue, StageOutOfPlace
 from perturbfm.eval.panel import panel_named
 from perturbfm.model.baseline.statistics import ConditionStatistics
 from perturbfm.model.response import AbstractClosedForm, AbstractNetwork
 from perturbfm.split import Split, SplitStore
 from perturbfm.train.fit import seed_all
+from perturbfm.train.preprocess import scale_after
 from perturbfm.types import VARIANCE_FLOOR, Batch, Dims
 
 CONF = places.conf_dir()
 SPLITS = CONF.parent / "splits"
-GROUPS = ("data", "split", "model", "trainer", "eval", "ablation")
+GROUPS = ("data", "preprocess", "split", "model", "trainer", "eval", "ablation")
 NAMED = ["data.name=x", "data.path=x.h5ad"]
-PROJECTS = ("perturbench", "gears", "scperturb", "state", "pertpy", "scperturbench", "pseudobulk", "tenx")
+TEMPLATES = ("perturbench", "gears", "scperturb", "state", "pertpy", "scperturbench", "pseudobulk", "tenx")
+GIVEN = ("labels", "base", "fold_of_cell", "origin", "on_skip")
+"""Parameters of rules that a command line gives, not a yaml."""
+
+VALUES = {"holdout": "[a]", "column": "batch", "contexts": "[a]"}
 OBLIGATORY = {
     **{name: [*NAMED, "data.scale=log1p"] for name in ("file", "h5ad", "csv")},
-    **dict.fromkeys(PROJECTS, NAMED),
+    **dict.fromkeys(TEMPLATES, NAMED),
     "artifact": ["data.path=x"],
+}
+PROJECTS = {
+    "perturbench": "PerturbBench",
+    "gears": "GEARS",
+    "systema": "Systema",
+    "state": "State",
+    "scperturbench": "scPerturBench",
 }
 DIMS = Dims(n_genes=7, n_interventions=5, n_parts=4, n_contexts=3, n_batches=2)
 
@@ -35,6 +49,7 @@ def names(group):
 
 
 FILES = [(g, n) for g in GROUPS for n in names(g)]
+RULES = names("split/rule")
 MODELS, ABLATIONS = names("model"), [n for n in names("ablation") if n != "none"]
 
 
@@ -73,7 +88,26 @@ def test_every_file_composes_and_its_target_binds(group, name):
 
 def test_every_file_is_reachable_and_of_a_known_group():
     found = {p.relative_to(CONF).as_posix() for p in CONF.rglob("*") if p.is_file()}
-    assert found == {"config.yaml", *(f"{g}/{n}.yaml" for g, n in FILES)}
+    assert found == {"config.yaml", *(f"{g}/{n}.yaml" for g, n in FILES), *(f"split/rule/{n}.yaml" for n in RULES)}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_has_the_options_and_defaults_of_its_function(name):
+    written = yaml.safe_load((CONF / "split" / "rule" / f"{name}.yaml").read_text())
+    function = get_object(written.pop("_target_"))
+    assert written.pop("_partial_") is True
+    taken = {k: p.default for k, p in inspect.signature(function).parameters.items() if k not in GIVEN}
+    differ = {"on_refusal": ("skip", "raise")} if name == "leave_one_context_out" else {}
+    for key, default in taken.items():
+        shown = written.pop(key)
+        expected = (
+            "???" if default is inspect.Parameter.empty else list(default) if isinstance(default, tuple) else default
+        )
+        assert (shown, expected) == differ.get(key, (expected, expected)), key
+    assert not written
+    needed = [f"{key}={VALUES[key]}" for key, p in taken.items() if p is inspect.Parameter.empty]
+    assert config.compose_rule(name, needed)._target_.startswith("perturbfm.split.rule.")
+    assert config.rules()[name]
 
 
 def test_the_defaults_name_files_that_are_there():
@@ -135,6 +169,61 @@ def test_data_is_named_as_its_file(name):
 
 def test_the_default_world_is_a_preset_that_there_is():
     assert composed("data", "synthetic").data.preset in PRESETS
+
+
+@pytest.mark.parametrize("name", names("preprocess"))
+def test_a_preprocess_choice_builds_and_says_what_it_does(name):
+    chosen = composed("preprocess", name).preprocess
+    assert (chosen.name, chosen.learn_on, chosen.allow_leak) == (name, "train", False)
+    stages = [config.build(stage) for stage in chosen.stages]
+    lines = (CONF / "preprocess" / f"{name}.yaml").read_text().splitlines()
+    comment = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    if not stages:
+        assert name == "none"
+        return
+    if stages[0].takes == ("log1p",):
+        assert name.startswith("log_")
+        return
+    assert scale_after(stages, "counts") == "log1p"
+    with pytest.raises(StageOutOfPlace, match="log_hvg"):
+        scale_after(stages, "log1p")
+    for said in (f"What {PROJECTS[name]} does", "Where we deviate", "learn_on=all", "marked as leaking"):
+        assert said in comment
+
+
+PRESETS_BY_CATALOG = {  # genes in cells, target, flavor, highly variable genes, differential genes, perturbed genes
+    "perturbench": (10, "median", "seurat_v3", [4000], 25, True),
+    "gears": (None, "median", "seurat", [5000], 0, False),
+    "systema": (None, "median", "seurat", [5000], 0, False),
+    "state": (None, "median", "seurat", [2000], 0, False),
+    "scperturbench": (10, 10000, "seurat", [500, 1000, 2000, 5000], 0, False),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS_BY_CATALOG))
+def test_a_preset_has_the_numbers_of_its_project(name):
+    least, target, flavor, tops, de, perturbed = PRESETS_BY_CATALOG[name]
+    stages = [config.build(stage) for stage in composed("preprocess", name).preprocess.stages]
+    kinds = [type(s).__name__ for s in stages]
+    filters = ["FilterGenes"] if least else []
+    assert kinds == [*filters, "NormaliseTotal", "Log1p", *["HighlyVariable"] * len(tops)]
+    assert not least or stages[0].min_cells == least
+    assert stages[len(filters)].target == target
+    chosen = stages[len(filters) + 2 :]
+    assert [s.n_top for s in chosen] == tops
+    assert {(s.flavor, s.plus_de, s.plus_perturbed) for s in chosen} == {(flavor, de, perturbed)}
+    assert all(s.subset == (name != "scperturbench") for s in chosen)
+
+
+def test_scperturbench_filters_the_cells_it_states():
+    cells = config.plain(composed("preprocess", "scperturbench"))["preprocess"]["cells"]
+    assert {k: v for k, v in cells.items() if v is not None} == {
+        "min_genes": 200,
+        "max_mito_fraction": 0.1,
+        "relaxed_mito_fraction": 0.15,
+        "mito_prefix": "MT-",
+        "min_cells_per_condition": 30,
+    }
 
 
 @pytest.mark.parametrize("name", names("eval"))

@@ -103,7 +103,7 @@ def test_folds_are_whole_conditions_without_controls(world):
 @always
 @given(worlds())
 def test_what_the_rule_deals_passes_the_audit(world):
-    audit(deal(world), world[0])
+    audit(deal(world), world[0]).assert_no_leak()
 
 
 @always

@@ -126,6 +126,24 @@ def test_the_manifest_says_finished_and_how(first):
     assert "finished" in (done.folder / "run.log").read_text()
 
 
+def test_the_audit_of_the_split_stands_in_manifest_and_report(first):
+    _, done = first
+    found = read(done.folder, "manifest.json")["audit"]
+    assert (found["schema"], found["verdict"], found["checks"]["not_checked"]) == ("perturbfm.audit/1", "pass", [])
+    assert "learned_outside_train" in found["checks"]["pass"]
+    assert "No check found a leak." in (done.folder / "report.html").read_text()
+
+
+def test_a_prior_that_has_seen_the_test_stops_a_run_before_it_has_a_folder(house):
+    prior = house.cwd / "weights.yaml"
+    prior.write_text("name: state\nkind: weights\ndata_sets: [synthetic]\n")
+    done = house.type(*RUN, "eval=quick", f"priors=[{prior}]")
+    assert done.code == 8
+    assert "state (weights) was made from data of the test: given the data set synthetic" in done.err
+    assert "Refused by: prior_trained_on_test." in done.err
+    assert house.runs() == []
+
+
 def test_predictions_are_those_of_the_judged_rows(first):
     _, done = first
     split = SHIPPED.load(SYNTHETIC)

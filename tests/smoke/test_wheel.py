@@ -24,6 +24,9 @@ def test_wheel_carries_conf_and_splits_inside_the_package(wheel):
     assert "perturbfm/_conf/config.yaml" in names
     assert any(n.startswith("perturbfm/_splits/synthetic-context_ood-") for n in names)
     assert "perturbfm/eval/report/page.html.j2" in names
+    entries = {p.name for p in (ROOT / "perturbfm" / "data" / "catalog" / "entry").glob("*.yaml")}
+    assert {n.rpartition("/")[2] for n in names if n.startswith("perturbfm/data/catalog/entry/")} == entries
+    assert {"perturbfm/data/catalog/preprocessing.yaml", "perturbfm/cli/external.yaml"} <= set(names)
     assert {n.split("/")[0] for n in names} == {"perturbfm", "perturbfm-0.1.0.dist-info"}
 
 

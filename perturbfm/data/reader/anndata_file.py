@@ -14,7 +14,7 @@ from anndata._io.h5ad import read_dataframe
 from anndata.io import read_elem
 from scipy import sparse
 
-from perturbfm.data.reader.raw import Raw, ReadOptions, missing_layer, refusing
+from perturbfm.data.reader.raw import BROKEN, Raw, ReadOptions, missing_layer, refusing
 from perturbfm.errors import MissingColumn, MissingValue, UnreadableFile
 
 Opener = Callable[[], Any]
@@ -40,7 +40,7 @@ def read_h5mu(path: Path, options: ReadOptions) -> Raw:
     raw = _raw(path, options, lambda: _opened(path, options.modality))
     more = [c for c in whole.columns if c not in raw.obs.columns]
     obs = raw.obs.join(whole[more]) if more and whole.index.is_unique else raw.obs
-    return Raw(raw.name, obs, raw.var, raw.load, raw.notes)
+    return Raw(raw.name, obs, raw.var, raw.load, raw.notes, raw.stored)
 
 
 def read_zarr(path: Path, options: ReadOptions) -> Raw:
@@ -73,7 +73,23 @@ def _raw(path: Path, options: ReadOptions, opened: Opener) -> Raw:
             _check_chunks(path, group, place if layer is None else _place(group, layer))
             return _matrix(group, place if layer is None else _place(group, layer))
 
-    return Raw(path.name, obs, var, load)
+    def stored() -> dict[str, dict[str, Any]]:
+        parts = ("uns", *(("varm",) if place == "X" else ()))
+        with refusing(path), opened() as group:
+            return {part: _readable(group[part]) for part in parts if part in group}
+
+    return Raw(path.name, obs, var, load, stored=stored)
+
+
+def _readable(part: Any) -> dict[str, Any]:
+    """Entries of a mapping that can be read; of the others only the name, for no data set depends on them."""
+    found: dict[str, Any] = {}
+    for key in part:
+        try:
+            found[str(key)] = read_elem(part[key])
+        except BROKEN:
+            found[str(key)] = "unreadable"
+    return found
 
 
 def _check_layout(path: Path, group: Any) -> None:

@@ -45,7 +45,7 @@ def with_obs(raw: Raw, path: Path) -> Raw:
             fix="Rename it in the table.",
         )
     obs = pd.concat([raw.obs, table.loc[raw.obs.index]], axis=1)
-    return Raw(raw.name, obs, raw.var, raw.load, raw.notes)
+    return Raw(raw.name, obs, raw.var, raw.load, raw.notes, raw.stored)
 
 
 def separator(path: Path) -> str:

@@ -66,6 +66,7 @@ class Raw:
         var: Table of genes of the chosen layer, names as index.
         load: Gives the matrix of a layer (None for the one that was chosen) as the file stores it.
         notes: What was done while reading, for the record.
+        stored: Gives what lies beside the matrix (`uns`, `varm`): nothing reads it but the audit, which must.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Raw:
     var: pd.DataFrame
     load: Callable[[str | None], Any]
     notes: tuple[str, ...] = ()
+    stored: Callable[[], dict[str, dict[str, Any]]] = dict
 
     def matrix(self, layer: str | None = None) -> Any:
         """The matrix as float32 CSR (columns of each row sorted, entries stored once) or dense.

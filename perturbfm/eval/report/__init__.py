@@ -14,6 +14,7 @@ To add a section: one function that returns its values, one line in `render`, on
     conditions.py   the table of conditions
     calibration.py  coverage, width, reliability diagram, separation
     provenance.py   the split and the run
+    audit.py        what the audit of the split found
     undefined.py    what has no value, by reason
 """
 

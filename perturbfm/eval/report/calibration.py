@@ -71,7 +71,7 @@ def _points(levels: list[dict[str, Any]], noise: str) -> dict[str, Any]:
 def separation_view(metrics: Facts) -> dict[str, Any] | None:
     """Whether uncertainty rises out of distribution, beside two scores that know nothing of the model."""
     known = metrics.get("separation")
-    if not known:
+    if not known or known.get("axis") == "none":
         return None
     names = {
         MODEL: "model's uncertainty",
@@ -94,14 +94,15 @@ def separation_view(metrics: Facts) -> dict[str, Any] | None:
 
 def _separation_words(known: Facts) -> str:
     model, blind = (value_of(known.get(k)) for k in (MODEL, "control_variance"))
+    axis = known.get("axis") or "context"
     if model is None:
         return "The model's uncertainty cannot be read this way here."
     if model < 0.45:
-        first = "The model is more certain where the context is new than where it is known: a warning."
+        first = f"The model is more certain where the {axis} is new than where it is known: a warning."
     elif model <= 0.55:
-        first = "The model's uncertainty does not tell a new context from a known one."
+        first = f"The model's uncertainty does not tell a new {axis} from a known one."
     else:
-        first = "The model is less certain where the context is new."
+        first = f"The model is less certain where the {axis} is new."
     if model > 0.55 and blind is not None and max(blind, 1 - blind) >= model:
         first += " But the variance of the control cells, which knows nothing of the model, separates as well."
     return first

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from perturbfm.eval.report.audit import audit_view
 from perturbfm.eval.report.calibration import calibration_view, separation_view
 from perturbfm.eval.report.conditions import condition_table
 from perturbfm.eval.report.entries import leads
@@ -65,6 +66,7 @@ def render(
         "separation": separation_view(metrics),
         "conditions": condition_table(metrics, per_condition),
         "split": split_view(metrics, calibration, manifest, split_card),
+        "audit": audit_view(manifest),
         "provenance": provenance(metrics, manifest),
         "undefined": undefined_groups(metrics, per_condition),
     }

@@ -14,7 +14,7 @@ def split_view(metrics: Facts, calibration: Facts, manifest: Facts, card: Facts)
     facts = [
         ("Rule", plain(card.get("rule"))),
         ("Hash", plain((metrics.get("run") or {}).get("split_hash") or manifest.get("split_hash"))),
-        ("Out-of-distribution axes", plain(list(card.get("ood_axes") or [])) or "none"),
+        ("Out-of-distribution axes", _axes(card)),
         (
             "Contexts of the test fold",
             names_or_dash(sorted(metrics.get("gate") or calibration.get("measured_in") or [])),
@@ -28,6 +28,13 @@ def split_view(metrics: Facts, calibration: Facts, manifest: Facts, card: Facts)
         "counts": [(k.replace("_", " "), v) for k, v in counts.items()],
         "openings": _openings_words(manifest.get("test_openings")),
     }
+
+
+def _axes(card: Facts) -> str:
+    """Axes with the number of their test rows, where it is known."""
+    n_of = card.get("ood_rows") or {}
+    named = [f"{axis} ({n_of[axis]:,} rows)" if axis in n_of else str(axis) for axis in card.get("ood_axes") or []]
+    return ", ".join(named) or "none"
 
 
 def _openings_words(openings: Any) -> str:
@@ -46,6 +53,7 @@ def provenance(metrics: Facts, manifest: Facts) -> dict[str, Any]:
     """Where the numbers come from."""
     run, panel = metrics.get("run") or {}, metrics.get("panel") or {}
     data = manifest.get("data") or {}
+    preprocess = run.get("preprocess") or {}
     facts = [
         ("Run", manifest.get("run_id")),
         ("Started (UTC)", manifest.get("started_utc")),
@@ -54,6 +62,8 @@ def provenance(metrics: Facts, manifest: Facts) -> dict[str, Any]:
         ("Data fingerprint", run.get("fingerprint") or data.get("fingerprint")),
         ("Split hash", run.get("split_hash") or manifest.get("split_hash")),
         ("Config hash", run.get("config_hash") or manifest.get("config_hash")),
+        ("Preprocessing", preprocess.get("stages") or "none in this run"),
+        ("Preprocessing learned from", _learned_from(preprocess)),
         ("Seed", run.get("seed", manifest.get("seed"))),
         ("Panel", f"{plain(panel.get('name'))}, version {plain(panel.get('version'))}"),
         ("Schema", f"{plain(metrics.get('schema'))}, {plain(manifest.get('schema'))}"),
@@ -65,3 +75,13 @@ def provenance(metrics: Facts, manifest: Facts) -> dict[str, Any]:
         "data": [(k.replace("_", " "), plain(v)) for k, v in sorted(data.items())],
         "packages": [(k, plain(v)) for k, v in sorted((manifest.get("packages") or {}).items())],
     }
+
+
+def _learned_from(preprocess: Facts) -> str | None:
+    """Which rows the stages looked at, in words."""
+    if not preprocess:
+        return None
+    rows = f"{preprocess.get('rows')} rows with SHA-256 {str(preprocess.get('rows_sha256'))[:12]}"
+    if preprocess.get("leaking"):
+        return f"ALL CELLS ({rows}): this leaks"
+    return f"train rows and the input controls of their contexts ({rows})"

@@ -1,5 +1,9 @@
 """Rules: pure functions from labels to an unfrozen split, one file each.
 
+In:      `Labels`, and options that are plain values.
+Out:     an unfrozen `Split`, or an iterator of them; what it decided and why rows are in no fold stands in `params`.
+Imports: numpy, the standard library, `perturbfm.types`, `perturbfm.errors`, `perturbfm.split.split`.
+
 To add one: a function `(labels, ...) -> Split` in a file of its own, and `conf/split/rule/<name>.yaml` with its
 `_target_` and the defaults of its options; `perturbfm splits create --rule <name>` finds it there. The shared parts:
 `unit` groups perturbed rows, `fold` deals validation and calibration, `control` halves the controls, `plan` writes the

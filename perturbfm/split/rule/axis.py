@@ -9,7 +9,13 @@ import numpy as np
 from perturbfm.split.rule.unit import Unit, Units, group_rows, grouped
 from perturbfm.types import Labels
 
-AXES = ("context", "perturbation", "combination_seen_0", "combination_seen_1", "combination_seen_2", "pairing")
+MIXED = 3
+"""Class of combinations some parts of which train has in other forms only: neither seen nor unseen."""
+
+COMBINATIONS = ("combination_seen_0", "combination_seen_1", "combination_seen_2", "combination_mixed")
+"""Axis of each class."""
+
+AXES = ("context", "perturbation", *COMBINATIONS, "pairing")
 
 
 def axis_rows(labels: Labels, train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
@@ -18,7 +24,9 @@ def axis_rows(labels: Labels, train: np.ndarray, test: np.ndarray) -> dict[str, 
     * `context`: train has no perturbed row of the context.
     * `perturbation`: a single perturbation that train has in no context, alone or in combination.
     * `combination_seen_k`: a combination that train has in no context, k of whose parts train has alone in this
-      context and mode (2 stands for all of them).
+      context (in any, where the context is new) and mode, 2 for all of them, and the others in no form anywhere.
+    * `combination_mixed`: a combination that train has in no context, other parts of which train has only in
+      combinations or in other contexts: neither seen nor unseen.
     * `pairing`: context and intervention are both in train, together they are not.
 
     Doses and times count as their intervention here. An axis without rows is left out.
@@ -53,16 +61,26 @@ class _Seen:
         if len(parts) == 1 and parts[0] not in self.parts:
             axes.append("perturbation")
         if len(parts) > 1 and intervention not in self.interventions:
-            axes.append(f"combination_seen_{n_seen((context, self.units.mode[unit]), parts, self.alone)}")
+            axes.append(COMBINATIONS[n_seen(parts, self._alone(unit), self.parts)])
         if context in self.contexts and intervention in self.interventions:
             axes.append("pairing")
         return axes
 
+    def _alone(self, unit: Unit) -> set[str]:
+        """Parts that train has alone in the unit's mode and context, or in any context where it lacks this one."""
+        mode, new = self.units.mode[unit], unit[0] not in self.contexts
+        return {part for place, its_mode, part in self.alone if its_mode == mode and (new or place == unit[0])}
 
-def n_seen(where: tuple[str, str], parts: tuple[str, ...], alone: Collection[tuple[str, str, str]]) -> int:
-    """How many parts train has alone in a context and mode: 0, 1, or 2 for all of them."""
-    n = sum((*where, part) in alone for part in parts)
-    return 2 if n == len(parts) else min(n, 1)
+
+def n_seen(parts: tuple[str, ...], alone: Collection[str], known: Collection[str]) -> int:
+    """How many parts train has alone where it counts: 0, 1, or 2 for all of them.
+
+    `MIXED` where a part that it does not have alone is `known` to train in another form.
+    """
+    lacking = [part for part in parts if part not in alone]
+    if not lacking:
+        return 2
+    return MIXED if any(part in known for part in lacking) else min(len(parts) - len(lacking), 1)
 
 
 def labelled(rows_by_axis: Mapping[str, np.ndarray]) -> dict[str, np.ndarray | None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from perturbfm.errors import BadValue, TooFewConditions
 from perturbfm.split.rule import option
-from perturbfm.split.rule.axis import n_seen
+from perturbfm.split.rule.axis import COMBINATIONS, n_seen
 from perturbfm.split.rule.fold import deal_units
 from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.option import Dealing
@@ -33,12 +33,13 @@ def unseen_combination(
 ) -> Split:
     """Hold out combinations in all contexts, with the number of their parts that train has alone: 0, 1 or 2 (all).
 
-    Where `seen` has 0 or 1, `fraction` of the genes are held out besides: train has them neither alone nor combined.
-    Of combinations whose parts train has alone in their context and mode, `fraction` go to the test where `seen` has
-    2. Named combinations are the test as they are. Each test row stands on the axis `combination_seen_k` that it really
-    has; where a combination of the test has no wanted k, in another context, it is in no fold. Single perturbations of
-    tested parts always stay in train; validation and calibration are whole combinations in all contexts, and other
-    conditions where combinations do not suffice.
+    Where `seen` has 0 or 1, `fraction` of the genes are held out besides: train has them neither alone nor
+    combined. Of combinations whose parts train has alone in their context and mode, `fraction` go to the test where
+    `seen` has 2. Named combinations are the test as they are. Each test row stands on the axis `combination_seen_k`
+    that it really has, or on `combination_mixed` where train knows a part in other forms only; a combination with a
+    held-out gene and no wanted k is in no fold. Single perturbations of tested parts always stay in train;
+    validation and calibration are whole combinations in all contexts, and other conditions where combinations do
+    not suffice.
 
     Args:
         labels: Names of every row.
@@ -72,7 +73,9 @@ def unseen_combination(
     named = option.names_among("holdout", holdout, {units.pert[unit] for unit in pairs}, "A+B")
     hidden = set() if named else _hidden_genes(units, pairs, wanted, share, dealing.seed)
     train_alone = {key for unit in units.rows if (key := _alone(units, unit)) and key[2] not in hidden}
-    class_of = {unit: n_seen(_where(units, unit), units.parts(unit), train_alone) for unit in pairs}
+    left = [u for u in units.rows if units.pert[u] not in named and not {*units.parts(u)} & hidden]
+    known = {part for unit in left for part in units.parts(unit)}
+    class_of = {unit: n_seen(units.parts(unit), _alone_beside(units, unit, train_alone), known) for unit in pairs}
     test = _tested(units, pairs, class_of, wanted, named, hidden, share, dealing.seed)
     other_mode, chosen = units.other_modes(test), {*test}
     asked = {units.parts(unit) for unit in test}
@@ -85,7 +88,7 @@ def unseen_combination(
     train = sorted({*sources} - {*val} - {*calib})
     folds = {"train": train, "val": val, "calib": calib, "test": test}
     axes: dict[str, np.ndarray | None] = {
-        f"combination_seen_{k}": units.rows_of(unit for unit in test if class_of[unit] == k)
+        COMBINATIONS[k]: units.rows_of(unit for unit in test if class_of[unit] == k)
         for k in sorted({class_of[unit] for unit in test})
     }
     plan = Plan(
@@ -96,7 +99,7 @@ def unseen_combination(
         decided={
             "held_out_genes": sorted(hidden),
             "combinations": {
-                axis: len({units.parts(u) for u in test if class_of[u] == int(axis[-1])}) for axis in axes
+                axis: len({units.parts(u) for u in test if COMBINATIONS[class_of[u]] == axis}) for axis in axes
             },
         },
         excluded={
@@ -129,6 +132,11 @@ def _alone(units: Units, unit: Unit) -> tuple[str, str, str] | None:
     """Context, mode and part of a single perturbation."""
     parts = units.parts(unit)
     return (*_where(units, unit), parts[0]) if len(parts) == 1 else None
+
+
+def _alone_beside(units: Units, unit: Unit, alone: Collection[tuple[str, str, str]]) -> list[str]:
+    """Parts of a combination that are alone in its context and mode."""
+    return [part for part in units.parts(unit) if (*_where(units, unit), part) in alone]
 
 
 def _name(units: Units, unit: Unit) -> str:

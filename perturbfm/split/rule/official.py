@@ -8,7 +8,7 @@ import numpy as np
 
 from perturbfm.errors import BadValue, SplitOfOtherData, TooFewConditions
 from perturbfm.split.rule.axis import axis_rows, labelled
-from perturbfm.split.rule.fold import take
+from perturbfm.split.rule.fold import one_per_context, take
 from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.negative import by_cell
 from perturbfm.split.rule.option import Dealing
@@ -32,10 +32,10 @@ def official_split(
 ) -> Split:
     """Take over which cells train, validate and test; deal what an official split does not have.
 
-    Its test stays as it is. Controls leave the folds and are halved into input and reference. Calibration is dealt out
-    of its train (whole conditions, such that interventions of the test stay; cells where its folds cut conditions), and
-    validation too if it has none. Axes are read off the names that train has (see `axis_rows`). Cells that the split
-    does not name are in no fold.
+    Its test stays as it is. Controls leave the folds and are halved into input and reference. Rows of a mode that the
+    test lacks are in no fold. Calibration is dealt out of its train (whole conditions, such that contexts and
+    interventions of the test stay; cells where its folds cut conditions), and validation too if it has none. Axes are
+    read off the names that train then has (see `axis_rows`). Cells that the split does not name are in no fold.
 
     Args:
         labels: Names of every row.
@@ -51,8 +51,10 @@ def official_split(
         SplitOfOtherData: The split names cells that the data do not have.
         TooFewConditions: A fold would be empty.
         TooFewControls: A context or batch in use has too few controls.
+        DuplicateNames: Two rows have one id.
     """
     dealing = Dealing.of(seed, val_fraction, calib_fraction, min_controls)
+    grouped(labels)  # refuses repeated ids before anything is looked up by id
     _check(labels, fold_of_cell)
     fold_n = np.array([fold_of_cell.get(str(cell), "") for cell in labels.cell_n], dtype=object)
     treated = ~labels.is_control_n.astype(bool)
@@ -117,23 +119,24 @@ def _dealt(
             decided["validation"] = "cells of the official train"
         return {"train": train, "val": val, "calib": calib, "test": given["test"]}, decided
     sources = group_rows(train, by)
-    tested = frozenset(unit[1] for unit in group_rows(given["test"], by))
-    n = len(sources)
-    if n < 3:
+    asked = group_rows(given["test"], by)
+    tested, n = frozenset(unit[1] for unit in asked), len(sources)
+    free = sorted({*sources} - {*one_per_context([*sources], asked, dealing.seed)})
+    if n < 3 or len(free) < 2:
         raise TooFewConditions(
             "An official train fold is too small to calibrate on",
-            given=f"{n} conditions",
-            expected="at least 3",
+            given=f"{n} conditions, {len(free)} of which may leave it",
+            expected="at least 3 and 2",
             fix="Use another split.",
         )
     decided["calibration"] = "conditions of the official train"
-    taken = take(sorted(sources), dealing.n_calib(n), tested, by_intervention, dealing.seed, "calib")
+    taken = take(free, min(dealing.n_calib(n), len(free) - 1), tested, by_intervention, dealing.seed, "calib")
     if not len(val):
-        rest = sorted({*sources} - {*taken})
+        rest = sorted({*free} - {*taken})
         chosen = take(rest, dealing.n_val(n), tested, by_intervention, dealing.seed, "val")
         val = _rows(sources, chosen)
         decided["validation"] = "conditions of the official train"
-        left = {*rest} - {*chosen}
+        left = {*sources} - {*taken} - {*chosen}
     else:
         left = {*sources} - {*taken}
     folds = {"train": _rows(sources, sorted(left)), "val": val, "calib": _rows(sources, taken), "test": given["test"]}

@@ -43,3 +43,11 @@ def test_each_metric_is_named_with_its_first_choice_and_noise_follows_coverage(s
         ["pfm.obs_share [genes=detected10]", "0.550", "", "0.250"],
         ["pfm.pcc_delta [ref=panel]", "not applicable", "", "0.250"],
     ]
+
+
+def test_leaking_preprocessing_is_said_last(capsys, tmp_path):
+    for leaking in (False, True):
+        found = metrics()
+        found["run"]["preprocess"] = {"name": "gears", "leaking": leaking}
+        print_result(found, tmp_path)
+        assert ("PREPROCESSING LEAKED: it learned from all cells" in capsys.readouterr().out) == leaking

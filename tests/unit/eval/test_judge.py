@@ -545,9 +545,9 @@ def scaled(p, fold, factor=0.3):
     return replace(found, var_qg=found.var_qg.astype(np.float32))
 
 
-def separated(p, test, calib):
+def separated(p, test, calib, **about):
     truth, verdict = Truth(p.observed), np.full(len(Truth(p.observed).n_c), "weak", dtype=object)
-    return separation(truth.case(*truth.predicted(test), None, verdict), Separation(Truth(p.calib), calib))
+    return separation(truth.case(*truth.predicted(test), None, verdict), Separation(Truth(p.calib), calib, **about))
 
 
 def test_variance_in_units_of_the_controls_separates_nothing():
@@ -571,6 +571,23 @@ def test_constant_variance_beside_equal_controls_is_exactly_one_half():
     found = separated(p, p.constant(0), p.constant(0, "calib"))
     assert found["model"]["value"] == found["control_variance"]["value"] == 0.5
     assert found["context_lookup"]["value"] == 1.0
+
+
+def test_only_conditions_on_the_axis_are_held_against_calibration():
+    p = problem(n_perturbations=4)
+    out = np.array([True, False, False, True])
+    found = separated(p, scaled(p, "test"), scaled(p, "calib"), axis="perturbation", out_c=out)
+    assert (found["axis"], found["n_out"]) == ("perturbation", 2)
+    assert found["identifier"].startswith("ood_auroc[axis=perturbation,")
+
+
+def test_where_nothing_is_out_of_distribution_nothing_is_separated():
+    p = problem(n_perturbations=4)
+    found = separated(p, scaled(p, "test"), scaled(p, "calib"), axis="none", out_c=np.zeros(4, dtype=bool))
+    assert found["n_out"] == 0
+    for name in ("model", "control_variance", "context_lookup"):
+        assert (found[name]["value"], found[name]["status"]) == (None, "undefined")
+        assert found[name]["reason"] == "nothing in the test is out of distribution"
 
 
 def test_a_model_that_knows_where_it_is_blind_separates_fully():

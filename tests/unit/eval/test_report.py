@@ -113,7 +113,17 @@ def test_holds_every_identifier_and_section():
     page = render(**example())
     for i in FULL.identifiers:
         assert i in page
-    for section in ("gate", "headline", "panel", "calibration", "conditions", "split", "provenance", "undefined"):
+    for section in (
+        "gate",
+        "headline",
+        "panel",
+        "calibration",
+        "conditions",
+        "split",
+        "audit",
+        "provenance",
+        "undefined",
+    ):
         assert f'<section id="{section}">' in page
     assert "opened 3 times" in page
     assert "ab" * 32 in page
@@ -334,3 +344,87 @@ def test_axes_hold_their_values(values):
     for v in values:
         assert axis.beyond(v) == ""
         assert 0 <= axis.at(v) <= 100
+
+
+# --- preprocessing -------------------------------------------------------------------------------------
+
+
+CARD = {
+    "name": "gears",
+    "learn_on": "train",
+    "leaking": False,
+    "stages": "gears (learned on train): Log1p()",
+    "rows": 42,
+}
+
+
+def test_preprocessing_is_told():
+    asked = example()
+    assert "none in this run" in render(**asked)
+    asked["metrics"]["run"]["preprocess"] = {**CARD, "rows_sha256": "ab" * 32}
+    page = render(**asked)
+    assert "gears (learned on train): Log1p()" in page
+    assert "train rows and the input controls of their contexts (42 rows with SHA-256 abababababab)" in page
+    assert "Preprocessing leaked" not in page
+
+
+def test_preprocessing_that_leaked_is_shouted():
+    asked = example()
+    asked["metrics"]["run"]["preprocess"] = {**CARD, "rows_sha256": "ab" * 32, "leaking": True, "learn_on": "all"}
+    page = render(**asked)
+    assert "<b>Preprocessing leaked.</b>" in page
+    assert "ALL CELLS (42 rows" in page
+
+
+# --- the audit of the split ----------------------------------------------------------------------------
+
+
+def finding(check, verdict, **more):
+    return {
+        "check": check,
+        "verdict": verdict,
+        "message": "Nothing found",
+        "given": "",
+        "expected": "",
+        "fix": "",
+    } | more
+
+
+def audit_section(findings, verdict):
+    run = example()
+    run["manifest"]["audit"] = {"verdict": verdict, "findings": findings}
+    return re.search(r'<section id="audit">.*?</section>', render(**run), re.S)[0]
+
+
+def test_an_audit_that_passed_is_folded():
+    section = audit_section([finding("mode_transfer", "pass"), finding("random_split", "pass")], "pass")
+    assert "No check found a leak." in section
+    assert "<details><summary>2 checks passed</summary>" in section
+    assert "mode transfer: Nothing found" in section
+    assert "<table>" not in section
+
+
+def test_what_the_audit_warns_of_stands_open_with_its_fix_and_escaped():
+    warned = finding(
+        "axis_confounded_with_batch", "warn", message="<b>x</b>", given="a & b", expected="c", fix="Do <i>this</i>."
+    )
+    unmade = finding("prior_trained_on_test", "not_checked", message="nobody said", fix="Say it.")
+    section = audit_section([warned, finding("mode_transfer", "pass"), unmade], "warn")
+    shown = section.partition("<details>")[0]
+    assert '<span class="chip warn">warn</span>' in shown
+    assert "&lt;b&gt;x&lt;/b&gt;: given a &amp; b, expected c" in shown
+    assert "Do &lt;i&gt;this&lt;/i&gt;." in shown
+    assert "<th>prior trained on test</th>" in shown
+    assert '<span class="chip not_checked">not checked</span>' in shown
+    assert "1 check could not be made for want of evidence." in shown
+    assert "mode transfer" not in shown
+
+
+def test_a_refused_audit_forbids_its_numbers():
+    section = audit_section([finding("controls_shared", "refuse", given="3 rows", expected="none")], "refuse")
+    assert "the numbers of this run must not be used" in section
+    assert '<span class="chip refuse">refuse</span>' in section
+
+
+def test_a_run_without_an_audit_says_so():
+    assert "No audit of the split is recorded." in render(**example())

@@ -12,7 +12,10 @@ DOSES = ("0.04", "0.12", "0.37", "1.11", "3.33", "10")
 
 def world(doses_of, contexts=("A375",), **changes):
     found = [
-        {"context": k, "pert": c, "dose": d, "mode": "drug"} for k in contexts for c, doses in doses_of.items() for d in doses
+        {"context": k, "pert": c, "dose": d, "mode": "drug"}
+        for k in contexts
+        for c, doses in doses_of.items()
+        for d in doses
     ]
     return labels_of(found, **changes)
 
@@ -45,7 +48,7 @@ def test_inside_and_outside_of_what_train_has_after_dealing(dose, axis, seed):
     assert {labels.dose_n[i] for i in split.test_idx} == {str(dose)}
     check_axes(labels, split)
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -81,7 +84,10 @@ def test_each_compound_and_context_has_its_own_range():
     )
     split = dose_ood(labels, [2])
     assert {labels.condition_n[i] for i in split.ood_rows("dose_inside")} == {"k1|wide@drug;dose=2"}
-    assert {labels.condition_n[i] for i in split.ood_rows("dose_outside")} == {"k2|wide@drug;dose=2", "k1|short@drug;dose=2"}
+    assert {labels.condition_n[i] for i in split.ood_rows("dose_outside")} == {
+        "k2|wide@drug;dose=2",
+        "k1|short@drug;dose=2",
+    }
     assert split.params["excluded"]["held_out_dose_of_other_kind_or_alone"] == 4
     check_axes(labels, split)
     inside = dose_ood(labels, [2], where="inside")
@@ -126,7 +132,11 @@ def test_within_looks_at_some_contexts():
         ({"holdout": "10"}, BadValue, "holdout is not a list of doses: given '10'"),
         ({"holdout": [10, "10.0"]}, BadValue, "holdout is not a list of doses"),
         ({"holdout": [10], "where": "above"}, BadValue, "Unknown where: given 'above'"),
-        ({"holdout": [10], "where": "inside"}, TooFewConditions, "No dose can be held out: given doses 10.0 with where="),
+        (
+            {"holdout": [10], "where": "inside"},
+            TooFewConditions,
+            "No dose can be held out: given doses 10.0 with where=",
+        ),
         ({"holdout": list(DOSES)}, TooFewConditions, "No dose can be held out"),
     ],
 )
@@ -141,5 +151,7 @@ def test_data_without_doses():
 
 
 def test_everything_is_needed_in_train():
-    with pytest.raises(TooFewConditions, match="Nothing is left to validate and calibrate on: given 0 source conditions"):
+    with pytest.raises(
+        TooFewConditions, match="Nothing is left to validate and calibrate on: given 0 source conditions"
+    ):
         dose_ood(world({f"c{i}": ("1", "2", "3") for i in range(3)}), [2])

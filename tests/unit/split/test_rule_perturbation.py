@@ -28,7 +28,7 @@ def test_a_held_out_gene_is_gone_from_all_contexts_modes_doses_and_combinations(
     assert split.ood_rows("perturbation").tolist() == split.test_idx.tolist()
     assert split.ood_axes == ("perturbation",)
     check_books(labels, split)
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 def test_folds_have_whole_genes_and_the_shares_asked_for():
@@ -56,7 +56,7 @@ def test_combinations_with_held_out_genes_are_in_no_fold_or_in_the_test():
     for split in (without, with_them):
         assert all("+" not in p or "G0X" not in p for n in KNOWN for p in perts(labels, split.fold(n)))
         check_books(labels, split)
-        audit(split, labels)
+        audit(split, labels).assert_no_leak()
 
 
 def test_a_combination_of_genes_of_two_folds_is_in_none():
@@ -86,7 +86,7 @@ def test_train_has_no_mode_that_the_test_lacks():
     assert set(labels.mode_n[split.train_idx]) == {"knockdown"}
     assert split.params["excluded"]["other_mode"] == 8
     assert split.params["n_conditions"]["val"] >= 1
-    audit(split, labels)
+    audit(split, labels).assert_no_leak()
 
 
 @pytest.mark.parametrize("seed", range(10))
