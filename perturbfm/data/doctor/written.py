@@ -31,7 +31,7 @@ def _written(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, str) and value == UNKNOWN:
-        return UNKNOWN
+        return "null   # fill in"  # `???` would leave the template's default in force; null is refused
     if isinstance(value, list):
         return f"[{', '.join(_written(v) for v in value)}]"
     if isinstance(value, dict):

@@ -11,6 +11,7 @@ import yaml
 from perturbfm.cli import main
 from perturbfm.data import load
 from perturbfm.data.doctor import examine, labels_of
+from perturbfm.errors import ConfigError
 
 from .conftest import GENES, contexts_of, counts, rows, turns
 
@@ -57,7 +58,7 @@ def test_columns_that_say_nothing_are_not_proposed(examined):
         "guide": [""] * 5 * N,
         "donor": pd.Categorical([None] * 5 * N, categories=["d"]),
         "dose": [np.nan] * 5 * N,
-        "batch": turns(["a", "b"], 5 * N - 1) + [None],
+        "batch": [*turns(["a", "b"], 5 * N - 1), None],
         "cell_line": ["x"] * (5 * N - 1) + [None],
         "n_counts": [0] * 5 * N,
         "flag": turns([True, False], 5 * N),
@@ -116,6 +117,24 @@ def test_labels_without_the_matrix_are_those_with_it(examined, write, home):
         assert np.array_equal(getattr(mine, name), getattr(whole, name)), name
     assert (mine.match, mine.delimiter, mine.unit) == (whole.match, whole.delimiter, whole.unit)
     assert {k: v.tolist() for k, v in mine.covariates.items()} == {k: v.tolist() for k, v in whole.covariates.items()}
+
+
+def test_what_is_open_is_refused_until_it_is_filled_in(write, home, capsys):
+    path = write({**PLAIN, "perturbation": [x.replace("control", "sg7") for x in PLAIN["perturbation"]]})
+    assert main(["doctor", str(path)]) == 0
+    assert "STOP  open_control_labels" in capsys.readouterr().out
+    mine = home / "conf" / "data" / "made.yaml"
+    with pytest.raises(ConfigError, match="control_labels"):
+        load("made")
+    mine.write_text(mine.read_text().replace("null   # fill in", "[sg7]"))
+    assert load("made").obs["is_control"].sum() == N
+
+
+def test_what_a_person_says_is_written_and_loads(write, home):
+    path = write({**PLAIN, "perturbation": [x.replace("control", "sg7") for x in PLAIN["perturbation"]]})
+    assert main(["doctor", str(path), "--set", "control_labels=[sg7]", "--set", "data.mode=knockout"]) == 0
+    data = load("made")
+    assert (data.obs["is_control"].sum(), set(data.obs["mode"])) == (N, {"knockout"})
 
 
 # --- writing ----------------------------------------------------------------------------------------
