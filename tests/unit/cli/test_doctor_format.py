@@ -310,3 +310,28 @@ def test_a_run_on_the_proposed_yaml_and_split_finishes(home, capsys, make):
     given = [f"data={name}", "split=frozen", f"split.hash={frozen}", "model=global_mean", "eval=quick"]
     result = run_experiment([*given, "trainer.accelerator=cpu"])
     assert result.report.is_file()
+
+
+REAL = {
+    "kang18_ifnb1k_counts": {"scale": "counts", "pert_column": "stim", "context_column": "seurat_annotations"},
+    "kang18_pbmc_scgen": {"scale": "log1p", "pert_column": "condition", "context_column": "cell_type"},
+    "lincs_ljp005_a375": {"scale": "log2", "dose_column": "pert_dose", "unit": "pseudobulk", "mode": "drug"},
+    "norman19_pseudobulk": {"scale": "delta", "controls": "baked_in", "delimiter": "+", "mode": "activation"},
+    "papalexi21_eccite": {"size_column": "response_n_umis", "batch_column": "bio_rep", "context_column": None},
+    "perturbench_devel": {"delimiter": "+", "mode_column": "perturbation_type", "covariates": ["dataset"]},
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_file_needs_at_most_ten_lines_and_carries_a_split(home, capsys, real_data, name):
+    assert main(["doctor", str(real_data / name / f"{name}.h5ad"), "--name", "mine", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    lines = [line for line in report["yaml"].splitlines() if not line.startswith("#")]
+    said = yaml.safe_load(report["yaml"])
+    assert len(lines) - ("name" in said) <= 10
+    assert {k: said[k] for k in REAL[name]} == REAL[name]
+    feasible = [s for s in report["splits"] if s["feasible"]]
+    assert main([*shlex.split(feasible[0]["words"])[1:], "--no-gate"]) == 0
+    frozen = SplitStore(home / "splits", ()).load(capsys.readouterr().out.split()[-1])
+    assert frozen.fingerprint == load("mine").fingerprint
