@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -64,6 +65,9 @@ STAGES = "perturbfm.train.stage."
 """Where the stages of preprocessing are at home; a recorded one is read back from there and from nowhere else."""
 
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
+
+REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError, OSError)
+"""What composing raises for keys, values and files that are not right."""
 
 
 @dataclass
@@ -159,7 +163,7 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
     try:
         cfg = _composed(overrides)
         check(cfg)
-    except (HydraException, OmegaConfBaseException, ValueError) as e:
+    except REFUSED as e:
         raise translated(e, overrides) from e
     return cfg
 
@@ -223,7 +227,7 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
             overrides = [f"split.rule.{value}" for value in values]
             node = compose(f"split/rule/{name}", overrides=overrides).split.rule
             check_node(node, name)
-    except (HydraException, OmegaConfBaseException, ValueError) as e:
+    except REFUSED as e:
         raise translated(e, values) from e
     return node
 
@@ -304,6 +308,13 @@ def translated(error: Exception, overrides: Sequence[str]) -> ConfigError:
             given=word,
             expected=f"one of {', '.join(sorted(error.options))}",
             fix=f"Did you mean {nearest(word, error.options)}?",
+        )
+    if isinstance(error, yaml.YAMLError | OSError | UnicodeError):
+        return BadValue(
+            "A yaml of the configuration cannot be read",
+            given=f"{' '.join(overrides) or 'the defaults'} ({' '.join(text.split())[:300]})",
+            expected="keys and values in yaml",
+            fix="Correct the file, or write it again: `perturbfm doctor FILE` writes one for data.",
         )
     match = re.search(r"(?:Key|key) '([^']+)' (?:is )?not in|Could not override '([^']+)'", text)
     if match:

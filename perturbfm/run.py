@@ -228,12 +228,13 @@ def guarded(call: Any, overrides: Sequence[str]) -> int:
 def _code_of(call: Any, overrides: Sequence[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         call()
     except PerturbFMError as e:
         return _say(e)
-    except (HydraException, OmegaConfBaseException) as e:
+    except (HydraException, OmegaConfBaseException, YAMLError) as e:
         return _say(config.translated(e, overrides))
     except KeyboardInterrupt:
         print("Interrupted. What was written is whole; the run's manifest says interrupted.", file=sys.stderr)

@@ -131,7 +131,7 @@ def test_a_value_out_of_range_is_refused(override, expected):
 @pytest.mark.parametrize(
     ("overrides", "key"),
     [
-        (["data=h5ad"], r"data\.name"),
+        (["data=h5ad"], r"data\.path"),
         (["data=artifact"], r"data\.path"),
         (["model=ridge", "model._partial_=false"], r"model\.dims"),
         (["~model"], "model"),
