@@ -18,7 +18,7 @@ from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
 from perturbfm.train.buffers import Buffers
 from perturbfm.train.encoder import Encoder, encode
-from perturbfm.types import Batch, RowView
+from perturbfm.types import Batch, GroupedBatch, RowView
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,11 @@ class RowBatches(Dataset[Batch]):
     def blind(self, rows: np.ndarray) -> Batch:
         """Batch of the rows without their response: their expression is not read."""
         group = self.shown.row_n[rows]
-        return Batch(
-            x_ng=self._spread(self.input_kg, group),
-            x_var_ng=self._spread(self.shown.var_kg, group),
+        present_k, control_n = np.unique(group, return_inverse=True)
+        return GroupedBatch(
+            control_kg=_cut(self.input_kg, present_k),
+            control_var_kg=_cut(self.shown.var_kg, present_k),
+            control_n=torch.from_numpy(control_n),
             x_count_n=torch.from_numpy(self.shown.count_k[group]),
             intervention_n=torch.from_numpy(self.intervention_n[rows]),
             parts_np=torch.from_numpy(self.parts_up[self.parts_n[rows]]),
@@ -127,9 +129,10 @@ class RowBatches(Dataset[Batch]):
             row_n=torch.from_numpy(np.array(rows, dtype=np.int64)),
         )
 
-    def _spread(self, value_kg: np.ndarray, group_n: np.ndarray) -> Tensor:
-        """One row of `value_kg` per entry of `group_n`; -1 (no group) is refused when the batches are made."""
-        return torch.from_numpy(np.take(value_kg, group_n, axis=0, out=self.buffers.take(len(group_n)), mode="clip"))
+
+def _cut(value_kg: np.ndarray, group_k: np.ndarray) -> Tensor:
+    """Some groups of a table, copied; -1 (no group) is refused when the batches are made."""
+    return torch.from_numpy(np.take(value_kg, group_k, axis=0, mode="clip").astype(np.float32, copy=False))
 
 
 def _assert_covered(dataset: PerturbDataset, split: Split, shown: ControlSummary, truth: ControlSummary | None) -> None:
