@@ -134,9 +134,9 @@ def _class_stated(case: Case, parts: list[list[tuple[str, ...]]], axis: str) -> 
 
 
 def _n_seen(parts: list[tuple[str, ...]], seen: set[tuple[str, ...]]) -> int:
-    """How many parts train has in any form; 2 stands for all of them, as in the names of the axes."""
+    """How many parts train has in any form; 2 stands for all of them, 1 for some, as in the names of the axes."""
     n = sum(part in seen for part in parts)
-    return 2 if n == len(parts) else n
+    return 2 if n == len(parts) else min(n, 1)
 
 
 def guides_of_one_gene_split(case: Case) -> Iterator[Finding]:
