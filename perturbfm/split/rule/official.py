@@ -23,7 +23,7 @@ GIVEN = ("train", "val", "test")
 def official_split(
     labels: Labels,
     fold_of_cell: Mapping[str, str],
-    origin: Mapping[str, str],
+    origin: Mapping[str, object],
     *,
     seed: int = 0,
     val_fraction: float = 0.1,
