@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from perturbfm.cli import audit
+from perturbfm.cli.official import KINDS, kind_of
 from perturbfm.cli.options import add_data, load_data
 
 if TYPE_CHECKING:
@@ -61,8 +62,11 @@ def _add_create(inner: Any) -> None:
     )
     create.add_argument("--base", metavar="HASH", help="the frozen split that few_shot and the series start from")
     create.add_argument(
-        "--official", metavar="FILE", help="table of cell id and fold that the rule official takes over"
+        "--official", metavar="FILE", help="split file of another project that the rule official takes over"
     )
+    create.add_argument("--kind", choices=KINDS, help="what kind of file that is; needed for a CSV")
+    create.add_argument("--official-column", metavar="NAME", help="column of folds, where a CSV has several")
+    create.add_argument("--official-dataset", metavar="NAME", help="data set of a TOML that names several")
     create.add_argument("--no-gate", action="store_true", help="do not look at whether the test fold carries signal")
     create.set_defaults(call=create_splits)
 
@@ -139,8 +143,18 @@ def _check_words(arguments: argparse.Namespace) -> None:
         raise MissingValue(
             f"--official does not fit {arguments.rule}",
             given=f"--official {arguments.official}",
-            expected="a table of cell id and fold" if arguments.rule == "official" else "no --official",
+            expected="a split file" if arguments.rule == "official" else "no --official",
             fix="The rule official takes a file, the other rules do not.",
+        )
+    of_a_file = {"--kind": arguments.kind, "--official-column": arguments.official_column}
+    of_a_file["--official-dataset"] = arguments.official_dataset
+    idle = [f"{option} {value}" for option, value in of_a_file.items() if value is not None]
+    if idle and arguments.official is None:
+        raise BadValue(
+            "An option of official splits has no split file",
+            given=", ".join(idle),
+            expected="--official FILE beside it",
+            fix="Add the file, or remove the option.",
         )
 
 
@@ -154,14 +168,26 @@ def _made(arguments: argparse.Namespace, rule: Any, labels: Labels, base: Split 
     if base is not None:
         given = rule(labels, base)
     elif arguments.official is not None:
-        from perturbfm.cli.official import read_folds
-
-        given = rule(labels, *read_folds(arguments.official))
+        given = rule(labels, *_official(arguments, labels))
     elif arguments.rule == "leave_one_context_out":
         given = rule(labels, on_skip=_say_skipped)
     else:
         given = rule(labels)
     yield from [given] if isinstance(given, Split) else list(given)
+
+
+def _official(arguments: argparse.Namespace, labels: Labels) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    """Fold by cell id, and where it comes from."""
+    from perturbfm.data.official_split import read_official
+
+    found = read_official(
+        arguments.official,
+        arguments.kind or kind_of(arguments.official),
+        labels,
+        column=arguments.official_column,
+        dataset=arguments.official_dataset,
+    )
+    return found.fold_by_cell, found.origin
 
 
 def _say_skipped(context: str, refusal: PerturbFMError) -> None:

@@ -3,6 +3,8 @@
 What is read here is a plain assignment; `perturbfm.split` makes a frozen split of it and checks it for leaks. A cell in
 no fold is absent. Control cells are assigned where the file assigns them (PerturBench); a split takes its own halves.
 
+A `table` is nobody's format: cell id and fold, for splits that come in none of the others.
+
 Sources: PerturBench `data/datasplitter.py` (CSV without a header, saved splits with one), GEARS `pertdata.py`
 (dictionary of conditions), cell-load `config.py` (TOML of STATE).
 """
@@ -24,7 +26,7 @@ from perturbfm.data.label import LabelRules, Parsed, read_labels
 from perturbfm.errors import BadValue, OfficialSplitUnfit, PickleRefused, UnreadableFile, nearest
 from perturbfm.types import Labels
 
-KINDS = ("perturbench", "gears", "cell_load")
+KINDS = ("table", "perturbench", "gears", "cell_load")
 FOLDS = ("train", "val", "test")
 _NO_FOLD = ("", "none", "nan", "na", "<na>")
 _CONVERT = (
@@ -53,10 +55,12 @@ def read_official(
     """Read an official split file against the labels of the data it is for.
 
     Args:
-        path: `perturbench`: CSV of cell id and fold, with a header (a saved split) or without. `gears`: JSON
+        path: `table`: CSV, or `.tsv`, of cell id and fold, with a header or without; cells it does not name are in no
+            fold. `perturbench`: CSV of cell id and fold, with a header (a saved split) or without, which has every
+            cell of the data. `gears`: JSON
             `{"train": [conditions], "val": [...], "test": [...]}` with conditions as GEARS writes them (`A+ctrl`).
             `cell_load`: TOML with `[datasets]`, `[training]`, `[zeroshot]`, `[fewshot]`; its cell types are contexts.
-        kind: One of those three.
+        kind: One of those four.
         labels: Labels of the data.
         column: Column of folds where a CSV has several.
         dataset: Which data set of the TOML the data is, where it names several and there is no covariate `dataset`.
@@ -75,7 +79,9 @@ def read_official(
         )
     file = Path(path)
     content = _content(file)
-    if kind == "perturbench":
+    if kind == "table":
+        fold_by_cell, counts = _table(file, content, labels)
+    elif kind == "perturbench":
         fold_by_cell, counts = _perturbench(file, content, labels, column)
     elif kind == "gears":
         fold_by_cell, counts = _gears(file, content, labels)
@@ -96,7 +102,10 @@ def read_official(
 def _content(path: Path) -> bytes:
     if not path.is_file():
         raise UnreadableFile("There is no such split file", given=path, expected="a file", fix="Check its path.")
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as e:
+        raise _unreadable(path, e, "a file that can be read") from e
     if content[:1] == b"\x80" or path.suffix.lower() in (".pkl", ".pickle"):
         raise PickleRefused(
             "A split dictionary is a pickle, which runs code when it is opened",
@@ -127,17 +136,56 @@ def _text(path: Path, content: bytes, expected: str) -> str:
         raise _unreadable(path, e, expected) from e
 
 
-# --- PerturBench -----------------------------------------------------------------------------------
+# --- tables: plain, and of PerturBench -----------------------------------------------------------------------------------
+
+
+def _table(path: Path, content: bytes, labels: Labels) -> tuple[dict[str, str], dict[str, int]]:
+    """Fold of each cell from two columns; all of them must be cells of the data."""
+    expected = "two columns: cell id, each once, and train, val or test"
+    fold_by_cell = _listed(path, _rows(path, content, expected, "\t" if path.suffix.lower() == ".tsv" else ","), None)
+    absent = sorted(set(fold_by_cell) - set(map(str, labels.cell_n)))
+    if absent:
+        raise _unfit(
+            "An official split names cells that the data do not have",
+            f"{len(absent)} of {len(fold_by_cell)}, first {absent[0]!r}",
+            f"cell ids of the data, such as {str(labels.cell_n[0])!r}",
+            "Use the data set that the split was made for, with its own cell ids.",
+        )
+    kept = {cell: fold for cell, fold in fold_by_cell.items() if fold in FOLDS}
+    return kept, {"cells_without_fold": labels.n_obs - len(kept)}
 
 
 def _perturbench(
     path: Path, content: bytes, labels: Labels, column: str | None
 ) -> tuple[dict[str, str], dict[str, int]]:
     """Fold of each cell from a CSV; the data's cells must all be in it."""
-    expected = "a CSV of cell id and fold"
-    rows = [row for row in csv.reader(_text(path, content, expected).splitlines()) if row]
+    rows = _rows(path, content, "a CSV of cell id and fold", ",")
+    fold_by_cell = _listed(path, rows, column)
+    cells = [str(c) for c in labels.cell_n]
+    lacking = [c for c in cells if c not in fold_by_cell]
+    if lacking:
+        raise _unfit(
+            "Cells of the data are not in the official split",
+            f"{len(lacking)} of {len(cells)}, first {lacking[0]!r}; {path.name} has ids such as {rows[-1][0]!r}",
+            "every cell of the data",
+            "Check that the file is for this data and that its cell ids were not changed (data.prefix_cells).",
+        )
+    kept = {c: fold_by_cell[c] for c in cells if fold_by_cell[c] in FOLDS}
+    return kept, {"cells_without_fold": len(cells) - len(kept), "cells_not_in_data": len(fold_by_cell) - len(cells)}
+
+
+def _rows(path: Path, content: bytes, expected: str, sign: str) -> list[list[str]]:
+    try:
+        rows = [row for row in csv.reader(_text(path, content, expected).splitlines(), delimiter=sign) if row]
+    except csv.Error as e:
+        raise _unreadable(path, e, expected) from e
     if not rows or any(len(row) != len(rows[0]) for row in rows) or len(rows[0]) < 2:
         raise _unreadable(path, "no rows of two columns or more, all of one length", expected)
+    return rows
+
+
+def _listed(path: Path, rows: list[list[str]], column: str | None) -> dict[str, str]:
+    """What each row says of its cell: a fold, or a word for none."""
     place, body = _fold_column(path, rows, column)
     fold_by_cell: dict[str, str] = {}
     for row in body:
@@ -154,17 +202,7 @@ def _perturbench(
                 "An official split names a cell twice", f"{row[0]!r} in {path.name}", "each cell once", "Correct it."
             )
         fold_by_cell[row[0]] = fold
-    cells = [str(c) for c in labels.cell_n]
-    lacking = [c for c in cells if c not in fold_by_cell]
-    if lacking:
-        raise _unfit(
-            "Cells of the data are not in the official split",
-            f"{len(lacking)} of {len(cells)}, first {lacking[0]!r}; {path.name} has ids such as {body[0][0]!r}",
-            "every cell of the data",
-            "Check that the file is for this data and that its cell ids were not changed (data.prefix_cells).",
-        )
-    kept = {c: fold_by_cell[c] for c in cells if fold_by_cell[c] in FOLDS}
-    return kept, {"cells_without_fold": len(cells) - len(kept), "cells_not_in_data": len(fold_by_cell) - len(cells)}
+    return fold_by_cell
 
 
 def _fold_column(path: Path, rows: list[list[str]], column: str | None) -> tuple[int, list[list[str]]]:
@@ -178,7 +216,7 @@ def _fold_column(path: Path, rows: list[list[str]], column: str | None) -> tuple
             "The column of folds is not named",
             f"column={column}, {path.name} has {', '.join(rows[0][1:])}",
             "one of them",
-            "Name it.",
+            "Name it: column, or --official-column.",
         )
     return rows[0].index(column, 1), rows[1:]
 
@@ -299,7 +337,7 @@ def _datasets(path: Path, table: Mapping[str, Any], labels: Labels, dataset: str
             "Which data set of the split file this is must be said",
             f"{unknown[0] or 'nothing'!r}, {path.name} has {', '.join(names)}",
             "one of them",
-            "Name the data set, or keep a column `dataset` in data.covariates.",
+            "Name the data set (--official-dataset), or keep a column `dataset` in data.covariates.",
         )
     return found
 

@@ -1,5 +1,7 @@
 """`perturbfm splits create --spec leave_one_context_out`: what is made, and what is refused in words."""
 
+import hashlib
+import json
 import re
 import shlex
 import warnings
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
+from perturbfm import run_experiment
 from perturbfm.cli import main
 from perturbfm.split import SplitStore
 
@@ -81,8 +84,8 @@ def splits(home, capsys):
 
     def run(verb, *words):
         words = ["splits", verb, *words]
-        if verb in ("create", "suggest"):
-            words += [*(["--data"] if verb == "create" else []), str(home / "wide.h5ad")]
+        if verb in ("create", "suggest", "audit"):
+            words += [*(["--data"] if verb != "suggest" else []), str(home / "wide.h5ad")]
             for setting in SETTINGS:
                 words += ["--set", f"data.{setting}"]
         code = main(words)
@@ -160,11 +163,16 @@ def test_a_series_of_a_base(home, splits):
         (["--rule", "dose_ood"], 3, r"MissingValue: dose_ood.holdout is not set: given \?\?\?"),
         (["--rule", "official"], 3, "MissingValue: --official does not fit official: given --official None"),
         (
-            ["--rule", "official", "--official", "nowhere.csv"],
+            ["--rule", "official", "--official", "nowhere.csv", "--kind", "table"],
             2,
-            "UnreadableFile: Cannot read the official split nowhere",
+            "UnreadableFile: There is no such split file: given nowhere",
         ),
         (["--rule", "random_cells", "--official", "x.csv"], 3, "MissingValue: --official does not fit random_cells"),
+        (
+            ["--rule", "random_cells", "--kind", "gears", "--official-dataset", "x"],
+            3,
+            "BadValue: An option of official splits has no split file: given --kind gears, --official-dataset x",
+        ),
         (["--rule", "dose_ood", "holdout=[1]"], 3, "BadValue: The data declare no dose"),
         (["--rule", "context_ood"], 3, "MissingValue: No context is held out"),
     ],
@@ -208,31 +216,136 @@ def test_a_rule_of_the_users_is_one_function_and_one_yaml(home, splits, monkeypa
 # --- official splits -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("header", "suffix", "sign"), [("", ".csv", ","), ("cell\tsplit\n", ".tsv", "\t")])
-def test_an_official_split_is_frozen_with_its_origin(home, splits, header, suffix, sign):
-    per_context = 14 * (1 + len(PERTS))
-    fold = {i: "test" if i // per_context == 2 else "train" for i in range(3 * per_context)}
-    (home / f"them{suffix}").write_text(header + "".join(f"c{i}{sign}{f}\n" for i, f in fold.items()))
-    words = ("--rule", "official", "--official", str(home / f"them{suffix}"), "min_controls=5", "--no-gate")
-    code, out, err = splits("create", *words)
-    assert code == 0, err
-    split = made(home, out)
-    assert split.test_idx.tolist() == [i for i in fold if i >= 2 * per_context + 14]
-    assert split.params["origin"]["file"] == f"them{suffix}"
-    assert len(split.params["origin"]["sha256"]) == 64
-    assert "context" in split.ood_axes
+PER_CONTEXT = 14 * (1 + len(PERTS))
+FOLD = {i: "test" if i // PER_CONTEXT == 2 else "train" for i in range(3 * PER_CONTEXT)}
+LAST = [i for i in FOLD if i >= 2 * PER_CONTEXT + 14]
+"""The perturbed cells of the last context."""
+
+
+def take_over(home, splits, name, text, *words):
+    (home / name).write_text(text)
+    return splits("create", "--rule", "official", "--official", str(home / name), "min_controls=5", "--no-gate", *words)
+
+
+def table(sign=","):
+    return "".join(f"c{i}{sign}{fold}\n" for i, fold in FOLD.items())
+
+
+def gears():
+    names = [p if "+" in p else f"{p}+ctrl" for p in PERTS]
+    return json.dumps({"train": ["ctrl", *names[:4], *names[5:9]], "val": names[9:], "test": [names[4]]})
+
+
+TOML = """[datasets]
+them = "/somewhere"
+[training]
+them = "train"
+[zeroshot]
+"them.c'3" = "test"
+[fewshot]
+"""
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("name", "text", "words", "kind", "tested"),
     [
-        ("", "an empty file"),
-        ("c1,train,x\n", "line 1 with 3 columns"),
-        ("c1,train\nc1,val\n", "2 lines with 1 cell ids"),
+        ("them.csv", table(), ["--kind", "table"], "table", LAST),
+        ("them.tsv", "cell\tsplit\n" + table("\t"), [], "table", LAST),
+        ("them.csv", "cell,split\n" + table(), ["--kind", "perturbench"], "perturbench", LAST),
+        (
+            "wide.csv",
+            "cell,one,two\n" + "".join(f"c{i},train,{fold}\n" for i, fold in FOLD.items()),
+            ["--kind", "perturbench", "--official-column", "two"],
+            "perturbench",
+            LAST,
+        ),
+        (
+            "them.json",
+            gears(),
+            [],
+            "gears",
+            [i for i in FOLD if i % PER_CONTEXT // 14 == 1 + PERTS.index("E")],
+        ),
+        ("them.toml", TOML, [], "cell_load", LAST),
+        (
+            "two.toml",
+            TOML.replace("[training]", 'others = "/elsewhere"\n[training]'),
+            ["--official-dataset", "them"],
+            "cell_load",
+            LAST,
+        ),
+    ],
+    ids=["table", "tsv", "perturbench", "columns", "gears", "cell_load", "data sets"],
+)
+def test_an_official_split_is_frozen_with_its_origin_and_audited(home, splits, name, text, words, kind, tested):
+    code, out, err = take_over(home, splits, name, text, *words)
+    assert code == 0, err
+    split = made(home, out)
+    assert split.test_idx.tolist() == tested
+    origin = split.params["origin"]
+    assert (origin["kind"], origin["file"]) == (kind, name)
+    assert origin["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    code, out, err = splits("audit", split.frozen_hash)
+    assert code == 0, err
+    assert "Verdict: " in out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words", "code", "told"),
+    [
+        (
+            "them.csv",
+            table(),
+            [],
+            3,
+            "MissingValue: The kind of official split is not said: given --official them.csv without --kind",
+        ),
+        ("them.tsv", "", [], 2, "UnreadableFile: An official split cannot be read: given them.tsv: no rows of two"),
+        ("them.tsv", "c1\ttrain\nc2\n", [], 2, "UnreadableFile: An official split cannot be read: given them.tsv: no "),
+        ("them.tsv", "c1\ttrain\nc1\tval\n", [], 2, "OfficialSplitUnfit: An official split names a cell twice"),
+        (
+            "them.tsv",
+            table("\t") + "strange\ttrain\n",
+            [],
+            2,
+            "OfficialSplitUnfit: An official split names cells that the data do not have: given 1 of 505, first 'strange'",
+        ),
+        ("them.toml", "[datasets", [], 2, "UnreadableFile: An official split cannot be read: given them.toml"),
+        ("them.pkl", "", [], 2, "PickleRefused: A split dictionary is a pickle"),
     ],
 )
-def test_a_table_that_is_no_split(home, splits, text, found):
-    (home / "them.csv").write_text(text)
-    code, _, err = splits("create", "--rule", "official", "--official", str(home / "them.csv"))
-    assert code == 2
-    assert f"UnreadableFile: Cannot read the official split them.csv: given {found}" in err
+def test_a_file_that_is_no_such_split(home, splits, name, text, words, code, told):
+    got, out, err = take_over(home, splits, name, text, *words)
+    assert (got, out) == (code, "")
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_a_table_may_leave_cells_out(home, splits):
+    kept = "".join(line for line in table("\t").splitlines(keepends=True) if line.split("\t")[0] not in ("c20", "c21"))
+    code, out, err = take_over(home, splits, "them.tsv", kept)
+    assert code == 0, err
+    assert made(home, out).params["excluded"]["not_in_the_official_split"] == 2
+
+
+def test_a_run_takes_an_official_split_that_validates_in_a_held_out_context(home, splits, monkeypatch, capsys):
+    """STATE's few-shot form: validation lists perturbations of the held-out cell type."""
+    monkeypatch.setenv("PERTURBFM_OUTPUTS", str(home / "outputs"))
+    fewshot = (
+        '[fewshot."them.c\'3"]\nval = ["A", "B"]\ntest = ["C", "D", "E", "F", "A+B", "B+C", "C+D", "D+E", "E+F"]\n'
+    )
+    text = TOML.replace('"them.c\'3" = "test"\n', "").replace("[fewshot]\n", fewshot)
+    code, out, err = take_over(home, splits, "them.toml", text)
+    assert code == 0, err
+    split = made(home, out)
+    assert split.ood_axes == ("context",)
+    assert set(split.val_idx) & set(range(2 * PER_CONTEXT, 3 * PER_CONTEXT))
+    found = splits("audit", split.frozen_hash, "--json")
+    verdicts = {f["check"]: (f["verdict"], f["message"]) for f in json.loads(found[1])["findings"]}
+    assert found[0] == 0
+    assert verdicts["held_out_context_elsewhere"][0] == "warn"
+    assert "the official split validates so" in verdicts["held_out_context_elsewhere"][1]
+    words = ["eval=quick", "model=no_change", "split=frozen", f"split.hash={split.frozen_hash}", "data=h5ad"]
+    words += ["data.name=wide", f"data.path={home / 'wide.h5ad'}", *(f"data.{setting}" for setting in SETTINGS)]
+    result = run_experiment(words)
+    assert json.loads((result.folder / "manifest.json").read_text())["status"] == "finished"

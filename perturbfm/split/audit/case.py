@@ -156,6 +156,16 @@ class Case:
         """Whether the split says that it divides the cells of conditions."""
         return self.split.params.get("folds") == "cells"
 
+    def elsewhere(self, name: str) -> tuple[str, str]:
+        """The verdict on held-out things in a fold, and what to add to its message.
+
+        A validation fold that came with an official split is what that split is: said, not refused. What a rule dealt
+        itself is refused in every fold.
+        """
+        if name == "val" and self.split.rule == "official" and "validation" not in self.split.params:
+            return "warn", "; the official split validates so, and models are chosen by what they should not know"
+        return "refuse", ""
+
     def tested(self, axis: str) -> np.ndarray:
         """Test rows that are out of distribution on an axis."""
         return ood_rows(self.split, axis)

@@ -24,9 +24,10 @@ def held_out_context_elsewhere(case: Case) -> Iterator[Finding]:
     for name in OTHERS:
         both = case.context.at(case.fold(name)) & (tested | named)
         if both:
+            verdict, more = case.elsewhere(name)
             yield found(
-                "refuse",
-                f"Held-out contexts are in {name}",
+                verdict,
+                f"Held-out contexts are in {name}{more}",
                 given=", ".join(sorted(both)),
                 expected=f"none of {', '.join(sorted(tested | named))}",
                 fix=REMAKE,
@@ -60,9 +61,10 @@ def held_out_perturbation_elsewhere(case: Case) -> Iterator[Finding]:
         for name in OTHERS:
             both = sorted(case.gene_mode.at(case.fold(name)) & tested)
             if both:
+                verdict, more = case.elsewhere(name)
                 yield found(
-                    "refuse",
-                    f"Held-out perturbations are in {name}",
+                    verdict,
+                    f"Held-out perturbations are in {name}{more}",
                     given=f"{len(both)} of {len(tested)}, first {both[0]}",
                     expected=f"none of the perturbations that the test holds out ({axis})",
                     fix="Do not use this split; deal perturbations, not conditions.",

@@ -99,9 +99,10 @@ def _combinations_elsewhere(case: Case, parts: list[list[tuple[str, ...]]]) -> I
             if len(parts[code]) > 1 and held & set(parts[code])
         ]
         if telling:
+            verdict, more = case.elsewhere(name)
             yield found(
-                "refuse",
-                f"Combinations in {name} hold a gene that is held out",
+                verdict,
+                f"Combinations in {name} hold a gene that is held out{more}",
                 given=f"{len(telling)} combinations, first {min(telling)}",
                 expected="no part that the test holds out as an unseen perturbation",
                 fix="Hold such combinations out as well, or leave them out of every fold.",
@@ -134,9 +135,9 @@ def _class_stated(case: Case, parts: list[list[tuple[str, ...]]], axis: str) -> 
 
 
 def _n_seen(parts: list[tuple[str, ...]], seen: set[tuple[str, ...]]) -> int:
-    """How many parts train has in any form; 2 stands for all of them, as in the names of the axes."""
+    """How many parts train has in any form; 2 stands for all of them, 1 for some, as in the names of the axes."""
     n = sum(part in seen for part in parts)
-    return 2 if n == len(parts) else n
+    return 2 if n == len(parts) else min(n, 1)
 
 
 def guides_of_one_gene_split(case: Case) -> Iterator[Finding]:
@@ -158,9 +159,11 @@ def guides_of_one_gene_split(case: Case) -> Iterator[Finding]:
             if gene := gene_of.get(code):
                 by_gene[gene].add(code)
         tested = set(np.unique(guide.code_n[test]).tolist())
-        other = {c for name in OTHERS for c in np.unique(guide.code_n[case.fold(name)]).tolist()}
+        codes_in = {name: set(np.unique(guide.code_n[case.fold(name)]).tolist()) for name in OTHERS}
+        other = set().union(*codes_in.values())
+        firm = set().union(*(codes for name, codes in codes_in.items() if case.elsewhere(name)[0] == "refuse"))
         split = [g for g, codes in by_gene.items() if len(codes) > 1 and codes & tested and codes & other]
-        confirmed = [g for g in split if sure or g.casefold() in known]
+        confirmed = [g for g in split if (sure or g.casefold() in known) and by_gene[g] & firm]
         for verdict, genes in (("refuse", confirmed), ("warn", [g for g in split if g not in confirmed])):
             if genes:
                 yield found(

@@ -29,7 +29,8 @@ def axis_rows(labels: Labels, train: np.ndarray, test: np.ndarray) -> dict[str, 
       combinations or in other contexts: neither seen nor unseen.
     * `pairing`: context and intervention are both in train, together they are not.
 
-    Doses and times count as their intervention here. An axis without rows is left out.
+    A known combination or single perturbation at another dose or time is still known; for `pairing`, dose and time
+    count as the intervention's. An axis without rows is left out.
     """
     seen = _Seen(labels, train)
     found: dict[str, list[np.ndarray]] = {}
@@ -37,6 +38,26 @@ def axis_rows(labels: Labels, train: np.ndarray, test: np.ndarray) -> dict[str, 
         for axis in seen.axes_of(unit):
             found.setdefault(axis, []).append(rows)
     return {axis: np.sort(np.concatenate(found[axis])) for axis in AXES if axis in found}
+
+
+def dealt_away(labels: Labels, train: np.ndarray, beside: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Test rows that train does not know because what they ask for was dealt to validation or calibration.
+
+    They are on `perturbation` or on an axis of combinations, and yet not held out of every fold but the test.
+
+    Args:
+        labels: Names of every row.
+        train: Rows of train.
+        beside: Rows of validation and calibration.
+        test: Rows of the test.
+    """
+    here, there = _Seen(labels, train), _Seen(labels, beside)
+    lost = []
+    for unit, rows in group_rows(test, grouped(labels).columns).items():
+        new = {*here.axes_of(unit)} & {"perturbation", *COMBINATIONS}
+        if new and (there.has(unit) or ("perturbation" in new and there.knows_part(unit))):
+            lost.append(rows)
+    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *lost]))
 
 
 class _Seen:
@@ -48,6 +69,7 @@ class _Seen:
         self.units, self.pairs = units, set(rows)
         self.contexts = {unit[0] for unit in rows}
         self.interventions = {unit[1] for unit in rows}
+        self.named = {(units.parts(unit), units.mode[unit]) for unit in rows}
         self.parts = {part for unit in rows for part in units.parts(unit)}
         self.alone = {(unit[0], units.mode[unit], p[0]) for unit in rows if len(p := units.parts(unit)) == 1}
 
@@ -60,11 +82,19 @@ class _Seen:
             return axes
         if len(parts) == 1 and parts[0] not in self.parts:
             axes.append("perturbation")
-        if len(parts) > 1 and intervention not in self.interventions:
+        if len(parts) > 1 and not self.has(unit):
             axes.append(COMBINATIONS[n_seen(parts, self._alone(unit), self.parts)])
         if context in self.contexts and intervention in self.interventions:
             axes.append("pairing")
         return axes
+
+    def has(self, unit: Unit) -> bool:
+        """Whether a perturbation or combination is there in its mode, in whatever context, dose and time."""
+        return (self.units.parts(unit), self.units.mode[unit]) in self.named
+
+    def knows_part(self, unit: Unit) -> bool:
+        """Whether a part is there in any form."""
+        return any(part in self.parts for part in self.units.parts(unit))
 
     def _alone(self, unit: Unit) -> set[str]:
         """Parts that train has alone in the unit's mode and context, or in any context where it lacks this one."""

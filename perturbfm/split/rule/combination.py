@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
-
 from perturbfm.errors import BadValue, TooFewConditions
 from perturbfm.split.rule import option
-from perturbfm.split.rule.axis import COMBINATIONS, n_seen
+from perturbfm.split.rule.axis import COMBINATIONS, axis_rows, n_seen
 from perturbfm.split.rule.fold import deal_units
 from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.option import Dealing
 from perturbfm.split.rule.order import hash_order
 from perturbfm.split.rule.plan import Plan, split_of
-from perturbfm.split.rule.unit import Unit, Units, grouped
+from perturbfm.split.rule.unit import Unit, Units, grouped, parts_of
 from perturbfm.split.split import Split
 from perturbfm.types import Labels
 
@@ -87,19 +85,19 @@ def unseen_combination(
     val, calib = _deal(units, sources, protected, dealing)
     train = sorted({*sources} - {*val} - {*calib})
     folds = {"train": train, "val": val, "calib": calib, "test": test}
-    axes: dict[str, np.ndarray | None] = {
-        COMBINATIONS[k]: units.rows_of(unit for unit in test if class_of[unit] == k)
-        for k in sorted({class_of[unit] for unit in test})
-    }
+    by_fold = {name: units.rows_of(found) for name, found in folds.items()}
+    on = axis_rows(labels, by_fold["train"], by_fold["test"])
+    axes = {axis: rows for axis, rows in on.items() if axis in COMBINATIONS}
     plan = Plan(
         rule="unseen_combination",
-        rows={name: units.rows_of(found) for name, found in folds.items()},
+        rows=by_fold,
         axes=axes,
         options={"seen": list(wanted), "holdout": list(named), "fraction": share, "within": list(contexts)},
         decided={
             "held_out_genes": sorted(hidden),
             "combinations": {
-                axis: len({units.parts(u) for u in test if COMBINATIONS[class_of[u]] == axis}) for axis in axes
+                axis: len({parts_of(pert, labels.delimiter) for pert in labels.pert_n[rows]})
+                for axis, rows in axes.items()
             },
         },
         excluded={

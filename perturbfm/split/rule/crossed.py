@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from perturbfm.errors import TooFewConditions
 from perturbfm.split.rule import option
-from perturbfm.split.rule.axis import axis_rows, labelled
+from perturbfm.split.rule.axis import axis_rows, dealt_away, labelled
 from perturbfm.split.rule.fold import deal_units, one_per_context
 from perturbfm.split.rule.hold_out import by_intervention, known_levels
 from perturbfm.split.rule.option import Dealing
@@ -32,6 +35,8 @@ def several_axes(
 
     Each test row is on the axes that hold for it by name: `context`, `perturbation`, both, `combination_seen_k`. So one
     split answers how much worse a model gets on each axis and on both. Combinations with a held-out gene count as test.
+    What validation and calibration take from train altogether, for want of another condition, is asked of no held-out
+    context either: those rows are in no fold.
 
     Args:
         labels: Names of every row.
@@ -65,12 +70,33 @@ def several_axes(
     train = sorted({*sources} - {*val} - {*calib})
     rows = {"train": train, "val": val, "calib": calib, "test": test}
     by_fold = {name: units.rows_of(found) for name, found in rows.items()}
+    beside = np.concatenate([by_fold["val"], by_fold["calib"]])
+    lost = dealt_away(labels, by_fold["train"], beside, by_fold["test"])
+    by_fold["test"] = _without(labels, by_fold["test"], lost)
     plan = Plan(
         rule="several_axes",
         rows=by_fold,
         axes=labelled(axis_rows(labels, by_fold["train"], by_fold["test"])),
         options={"holdout": list(held), "perturbations": sorted(hidden)},
         decided={"held_out_controls": "shown at prediction only"},
-        excluded={"other_mode": units.count(other_mode)},
+        excluded={
+            "other_mode": units.count(other_mode),
+            "only_in_validation_or_calibration": len(lost),
+        },
     )
     return split_of(labels, plan, dealing)
+
+
+def _without(labels: Labels, test: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """The test less some rows; refused where a mode or a held-out context would go with them."""
+    left = np.setdiff1d(test, lost)
+    for noun, column in (("mode", labels.mode_n), ("context", labels.context_n)):
+        gone = {*column[test]} - {*column[left]}
+        if gone:
+            raise TooFewConditions(
+                "Validation and calibration need what the test asks for",
+                given=f"nothing left to test {noun} {', '.join(sorted(map(str, gone)))} on",
+                expected="conditions that train can spare",
+                fix="Hold out fewer contexts or genes, or use smaller val_fraction and calib_fraction.",
+            )
+    return left

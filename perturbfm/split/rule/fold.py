@@ -67,9 +67,10 @@ def deal_units(
     """
     check_enough(sources)
     free = sorted({*sources} - {*protected})
-    val = take(free, dealing.n_val(len(sources)), kept, identity, dealing.seed, "val") if free else []
+    val = take(free, dealing.n_val(len(sources)), kept, identity, dealing.seed, "val", protected) if free else []
     rest = sorted({*free} - {*val})
-    calib = take(rest, dealing.n_calib(len(sources)), kept, identity, dealing.seed, "calib") if rest else []
+    n_calib = dealing.n_calib(len(sources))
+    calib = take(rest, n_calib, kept, identity, dealing.seed, "calib", protected) if rest else []
     if not val or not calib:
         raise TooFewConditions(
             "Nothing is left to validate and calibrate on",
@@ -102,11 +103,20 @@ def check_enough(sources: Sequence[Unit]) -> None:
 
 
 def take(
-    units: Sequence[Unit], n: int, tested: frozenset[str], identity: Callable[[Unit], str], seed: int, purpose: str
+    units: Sequence[Unit],
+    n: int,
+    tested: frozenset[str],
+    identity: Callable[[Unit], str],
+    seed: int,
+    purpose: str,
+    staying: Collection[Unit] = (),
 ) -> list[Unit]:
-    """Up to `n` units, one from each context in turn, so that tested identities stay; one in any case."""
+    """Up to `n` units, one from each context in turn, so that tested identities stay; one in any case.
+
+    `staying` are further units, none of `units`, that remain where those are taken from.
+    """
     ordered = sorted(sorted(units), key=lambda c: digest(seed, purpose, "|".join(c)))
-    left = Counter(identity(unit) for unit in units)
+    left = Counter(identity(unit) for unit in (*units, *staying))
     queues: dict[str, deque[Unit]] = {}
     for unit in ordered:
         queues.setdefault(unit[0], deque()).append(unit)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from perturbfm.errors import BadValue, SplitOfOtherData, TooFewConditions
-from perturbfm.split.rule.axis import axis_rows, labelled
+from perturbfm.split.rule.axis import axis_rows, dealt_away, labelled
 from perturbfm.split.rule.fold import one_per_context, take
 from perturbfm.split.rule.hold_out import by_intervention
 from perturbfm.split.rule.negative import by_cell
@@ -23,7 +23,7 @@ GIVEN = ("train", "val", "test")
 def official_split(
     labels: Labels,
     fold_of_cell: Mapping[str, str],
-    origin: Mapping[str, str],
+    origin: Mapping[str, object],
     *,
     seed: int = 0,
     val_fraction: float = 0.1,
@@ -34,8 +34,9 @@ def official_split(
 
     Its test stays as it is. Controls leave the folds and are halved into input and reference. Rows of a mode that the
     test lacks are in no fold. Calibration is dealt out of its train (whole conditions, such that contexts and
-    interventions of the test stay; cells where its folds cut conditions), and validation too if it has none. Axes are
-    read off the names that train then has (see `axis_rows`). Cells that the split does not name are in no fold.
+    interventions of the test stay; cells where its folds cut conditions, or where train has no condition that the test
+    can do without), and validation too if it has none. Axes are read off the names that train then has (see
+    `axis_rows`). Cells that the split does not name are in no fold.
 
     Args:
         labels: Names of every row.
@@ -108,20 +109,15 @@ def _dealt(
 ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """The four folds, and what had to be decided."""
     by = grouped(labels).columns
-    cut = _conditions_cut(given, by)
+    if _conditions_cut(given, by):
+        return _by_cells(labels, given, dealing)
     train, val = given["train"], given["val"]
-    decided: dict[str, object] = {"folds": "cells"} if cut else {}
-    if cut:
-        decided["calibration"] = "cells of the official train"
-        calib, train = _cells(labels, train, dealing.calib_fraction, dealing.seed, "calib")
-        if not len(val):
-            val, train = _cells(labels, train, dealing.val_fraction, dealing.seed, "val")
-            decided["validation"] = "cells of the official train"
-        return {"train": train, "val": val, "calib": calib, "test": given["test"]}, decided
+    decided: dict[str, object] = {}
     sources = group_rows(train, by)
     asked = group_rows(given["test"], by)
     tested, n = frozenset(unit[1] for unit in asked), len(sources)
-    free = sorted({*sources} - {*one_per_context([*sources], asked, dealing.seed)})
+    kept = one_per_context([*sources], asked, dealing.seed)
+    free = sorted({*sources} - {*kept})
     if n < 3 or len(free) < 2:
         raise TooFewConditions(
             "An official train fold is too small to calibrate on",
@@ -130,17 +126,33 @@ def _dealt(
             fix="Use another split.",
         )
     decided["calibration"] = "conditions of the official train"
-    taken = take(free, min(dealing.n_calib(n), len(free) - 1), tested, by_intervention, dealing.seed, "calib")
+    taken = take(free, min(dealing.n_calib(n), len(free) - 1), tested, by_intervention, dealing.seed, "calib", kept)
     if not len(val):
         rest = sorted({*free} - {*taken})
-        chosen = take(rest, dealing.n_val(n), tested, by_intervention, dealing.seed, "val")
+        chosen = take(rest, dealing.n_val(n), tested, by_intervention, dealing.seed, "val", kept)
         val = _rows(sources, chosen)
         decided["validation"] = "conditions of the official train"
         left = {*sources} - {*taken} - {*chosen}
     else:
         left = {*sources} - {*taken}
     folds = {"train": _rows(sources, sorted(left)), "val": val, "calib": _rows(sources, taken), "test": given["test"]}
+    dealt = np.setdiff1d(given["train"], folds["train"])
+    if len(dealt_away(labels, folds["train"], dealt, given["test"])):
+        return _by_cells(labels, given, dealing)
     return folds, decided
+
+
+def _by_cells(
+    labels: Labels, given: Mapping[str, np.ndarray], dealing: Dealing
+) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """The four folds, with calibration, and validation where there is none, of cells of the official train."""
+    train, val = given["train"], given["val"]
+    decided: dict[str, object] = {"folds": "cells", "calibration": "cells of the official train"}
+    calib, train = _cells(labels, train, dealing.calib_fraction, dealing.seed, "calib")
+    if not len(val):
+        val, train = _cells(labels, train, dealing.val_fraction, dealing.seed, "val")
+        decided["validation"] = "cells of the official train"
+    return {"train": train, "val": val, "calib": calib, "test": given["test"]}, decided
 
 
 def _conditions_cut(given: Mapping[str, np.ndarray], by: Sequence[Coded]) -> bool:

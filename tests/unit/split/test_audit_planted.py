@@ -270,6 +270,32 @@ def test_a_held_out_perturbation_in_another_fold_is_found(fold):
     assert [said(f) for f in found] == [f"refuse: Held-out perturbations are in {fold}: 1 of 2, first F@knockdown"]
 
 
+@pytest.mark.parametrize(
+    ("fold", "params", "verdict"),
+    [
+        ("val", {}, "warn"),
+        ("val", {"validation": "conditions of the official train"}, "refuse"),  # dealt here: no excuse
+        ("train", {}, "refuse"),
+        ("calib", {}, "refuse"),
+    ],
+)
+def test_what_an_official_split_validates_on_is_warned_of(fold, params, verdict):
+    toy = Toy(rule="official", params=params)
+    toy.place[(toy.labels.pert_n == "F") & (toy.labels.context_n == "k1")] = fold
+    assert {f.verdict for f in all_of(toy.audit(), "held_out_perturbation_elsewhere")} == {verdict}
+    combined = Toy({**FOLDS, "A+F": fold}, rule="official", params=params)
+    (finding,) = all_of(combined.audit(), "combination_parts_held_out")
+    assert finding.verdict == verdict
+    assert ("the official split validates so" in finding.message) == (verdict == "warn")
+    guides = Toy({**FOLDS, "gene3_1": fold, "gene3_2": "test"}, rule="official", params=params)
+    assert {f.verdict for f in all_of(guides.audit(), "guides_of_one_gene_split")} == {verdict}
+    contexts = Toy({"A": "train", "C": "calib", "D": "test"}, ("context",), params, "official")
+    contexts.place[(contexts.labels.context_n == "k1") & (contexts.labels.pert_n != "control")] = "test"
+    contexts.place[(contexts.labels.context_n == "k1") & (contexts.labels.pert_n == "A")] = fold
+    contexts.place[(contexts.labels.context_n == "k0") & (contexts.labels.pert_n == "D")] = "val"
+    assert {f.verdict for f in all_of(contexts.audit(), "held_out_context_elsewhere")} == {verdict}
+
+
 def test_guides_of_one_gene_in_two_folds_are_found_by_their_labels():
     toy = Toy({**FOLDS, "gene3_1": "train", "gene3_2": "test", "STAT1g1": "train", "STAT1g2": "test"})
     found = only(toy.audit(), "guides_of_one_gene_split")

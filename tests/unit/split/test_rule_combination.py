@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from toy_labels import check_books, crossed, labels_of, parts, perts
+from toy_labels import check_books, combination_axis, crossed, labels_of, parts, perts
 
 from perturbfm.errors import BadValue, TooFewConditions
 from perturbfm.split import audit
@@ -20,21 +20,10 @@ def world(**changes):
     return labels_of(crossed(["k"], SINGLES + PAIRS), **changes)
 
 
-def seen(labels, split, row):
-    """How many parts of a row train has alone in its context and mode, counted cell by cell."""
-    alone = {
-        labels.pert_n[i]
-        for i in split.train_idx
-        if (labels.context_n[i], labels.mode_n[i]) == (labels.context_n[row], labels.mode_n[row])
-    }
-    found = [part in alone for part in labels.pert_n[row].split("+")]
-    return 2 if all(found) else min(sum(found), 1)
-
-
 def check_axes(labels, split):
     on = {int(i): axis for axis in split.ood_axes for i in split.ood_rows(axis)}
     assert sorted(on) == split.test_idx.tolist()
-    assert all(axis == f"combination_seen_{seen(labels, split, i)}" for i, axis in on.items())
+    assert all(axis == combination_axis(labels, split, i) for i, axis in on.items())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -106,6 +95,24 @@ def test_a_part_in_another_context_or_mode_only_is_neither_seen_nor_unseen():
         "C+Y": {"combination_mixed"},
         "A+B": {"combination_seen_2"},
     }
+    check_axes(labels, split)
+    audit(split, labels).assert_no_leak()
+
+
+def test_parts_count_in_any_context_where_the_context_is_new():
+    labels = labels_of(crossed(["k"], SINGLES + PAIRS) + crossed(["bare"], ["A+B", "A+Z"]))
+    split = unseen_combination(labels, holdout=["A+B", "A+Z"])
+    assert set(labels.context_n[split.train_idx]) == {"k"}
+    assert perts(labels, split.ood_rows("combination_seen_2")) == {"A+B"}
+    assert perts(labels, split.ood_rows("combination_seen_1")) == {"A+Z"}
+    check_axes(labels, split)
+    audit(split, labels).assert_no_leak()
+
+
+def test_two_of_three_seen_parts_are_some_and_not_all():
+    labels = labels_of(crossed(["k"], [*SINGLES, *PAIRS, "A+B+Z"]))
+    split = unseen_combination(labels, holdout=["A+B+Z"])
+    assert split.ood_axes == ("combination_seen_1",)
     check_axes(labels, split)
     audit(split, labels).assert_no_leak()
 

@@ -58,7 +58,7 @@ def test_axes_are_read_off():
     assert on == {
         "pairing": {"k2|A@knockdown", "k2|B@knockdown"},
         "perturbation": {"k1|F@knockdown", "k2|F@knockdown"},
-        "combination_seen_0": {"k2|A+B@knockdown"},
+        "combination_mixed": {"k2|A+B@knockdown"},  # train has A and B, but not alone in k2
     }
 
 
@@ -98,6 +98,8 @@ def test_other_modes_leave_train_and_the_test_stays():
     split = official_split(labels, given(labels, lambda c, p: "test" if c == "k2" else "train"), ORIGIN)
     assert split.params["excluded"]["other_mode"] == 24
     assert len(split.test_idx) == 24
+    assert split.ood_axes == ("context",)  # train keeps every intervention: calibration is of its cells
+    assert split.params["calibration"] == "cells of the official train"
     check_books(labels, split)
     audit(split, labels).assert_no_leak()
 

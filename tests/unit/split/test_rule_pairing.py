@@ -1,7 +1,7 @@
 """Does train know context and intervention of a held-out pairing apart, and are rows on the axes that hold for them?"""
 
 import pytest
-from toy_labels import check_books, crossed, labels_of, parts
+from toy_labels import check_books, combination_axis, crossed, labels_of, parts, perts
 
 from perturbfm.errors import BadValue, TooFewConditions, UnknownContext
 from perturbfm.split import audit
@@ -84,13 +84,7 @@ def test_each_row_is_on_the_axes_that_hold_for_it(seed):
         expected = {"context"} if labels.context_n[i] == "k3" else set()
         expected |= {"perturbation"} if labels.pert_n[i] == "G0X" else set()
         if labels.pert_n[i] == "G0X+G1X":
-            alone = (labels.context_n[i], "G1X") in set(
-                zip(labels.context_n[split.train_idx], labels.pert_n[split.train_idx], strict=True)
-            )
-            expected |= {"combination_seen_1" if alone else "combination_seen_0"}
-        known = set(labels.pert_n[split.train_idx])
-        if labels.pert_n[i] not in known and not expected - {"context"}:
-            continue  # its intervention went to calibration as a whole, so it is on a further axis
+            expected |= {combination_axis(labels, split, i)}
         assert on == expected
     check_books(labels, split)
     audit(split, labels).assert_no_leak()
@@ -102,6 +96,29 @@ def test_only_held_out_contexts_are_on_the_axis_context(seed):
     split = several_axes(labels, ["k2"], perturbations=["G0X"], calib_fraction=0.4, seed=seed)
     assert set(labels.context_n[split.ood_rows("context")]) == {"k2"}
     audit(split, labels).assert_no_leak()
+
+
+def test_what_only_calibration_knows_is_not_asked_of_a_held_out_context():
+    labels = labels_of(crossed(["k1", "k2"], PERTS))
+    split = several_axes(labels, ["k2"], perturbations=["G0X"])
+    beside = perts(labels, split.val_idx) | perts(labels, split.calib_idx)
+    train = perts(labels, split.train_idx)
+    assert len(beside) == 2  # one context to learn from: each source condition is the only one of its gene
+    assert not beside & train
+    assert perts(labels, split.test_idx) == {"G0X"} | train
+    assert split.params["excluded"]["only_in_validation_or_calibration"] == 2 * 4
+    check_books(labels, split)
+    audit(split, labels).assert_no_leak()
+
+
+def test_a_context_that_could_not_be_tested_is_refused():
+    held = {"k2": "G1X", "k3": "G2X", "k4": "G3X"}
+    labels = labels_of(crossed(["k1"], PERTS[:4]) + [{"context": c, "pert": p} for c, p in held.items()])
+    with pytest.raises(
+        TooFewConditions,
+        match="Validation and calibration need what the test asks for: given nothing left .* context k",
+    ):
+        several_axes(labels, [*held], perturbations=["G0X"])
 
 
 def test_both_axes_of_a_crossed_design():

@@ -58,6 +58,19 @@ def parts(labels, rows):
     return {part for pert in perts(labels, rows) for part in pert.split(labels.delimiter)}
 
 
+def combination_axis(labels, split, row):
+    """The axis of a held-out combination, counted cell by cell from what train has."""
+    train = [(labels.context_n[i], labels.mode_n[i], set(labels.pert_n[i].split("+"))) for i in split.train_idx]
+    context, mode, wanted = labels.context_n[row], labels.mode_n[row], labels.pert_n[row].split("+")
+    places = {context} if context in {c for c, _, _ in train} else {c for c, _, _ in train}
+    seen = [part for part in wanted if any(c in places and m == mode and p == {part} for c, m, p in train)]
+    if len(seen) == len(wanted):
+        return "combination_seen_2"
+    if any(part in p for part in wanted if part not in seen for _, _, p in train):
+        return "combination_mixed"
+    return f"combination_seen_{min(len(seen), 1)}"
+
+
 def check_books(labels, split):
     """Every row is used once or excluded for a reason."""
     n_used = sum(len(idx) for idx in split.indices().values())
