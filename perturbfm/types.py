@@ -220,42 +220,6 @@ class Batch:
         return moved
 
 
-@dataclass(kw_only=True)
-class GroupedBatch(Batch):
-    """A batch whose rows share controls: a small table and an index, expanded when `x_ng` or `x_var_ng` is first read.
-
-    Attributes:
-        control_kg: Mean of each control group, as `x_ng` has it.
-        control_var_kg: Variance of each control group, as `x_var_ng` has it.
-        control_n: Row of these tables for each row of the batch.
-    """
-
-    control_kg: torch.Tensor
-    control_var_kg: torch.Tensor
-    control_n: torch.Tensor
-    x_ng: torch.Tensor = field(init=False, repr=False)
-    x_var_ng: torch.Tensor = field(init=False, repr=False)
-
-    def __getattr__(self, name: str) -> torch.Tensor:
-        """Called for what is not there yet: expands a table and keeps the result."""
-        if name not in ("x_ng", "x_var_ng"):
-            raise AttributeError(f"{type(self).__name__} has no {name!r}")
-        table_kg = self.control_kg if name == "x_ng" else self.control_var_kg
-        value_ng = table_kg.index_select(0, self.control_n)
-        setattr(self, name, value_ng)
-        return value_ng
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and genes."""
-        return len(self.row_n), int(self.control_kg.shape[1])
-
-    def controls_of(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and single-cell variance of the controls of one row, each [g]."""
-        group = self.control_n[row]
-        return self.control_kg[group], self.control_var_kg[group]
-
-
 @dataclass
 class Gaussian:
     """Mean and variance of a mean delta, per row and gene, in units of the matrix (squared for the variance)."""
