@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from perturbfm.types import RowView, join_labels
+from perturbfm.errors import ShapeMismatch
+from perturbfm.types import Labels, RowView, join_labels
 
 X = np.arange(40, dtype=np.float32).reshape(8, 5) % 7
 
@@ -50,3 +51,28 @@ def test_rows_of_equal_labels_share_one_string():
     assert joined.tolist() == ["a|x", "b|x", "a|x"]
     assert joined[0] is joined[2]
     assert join_labels(np.array([], object), np.array([], object), "|").tolist() == []
+
+
+def test_a_dose_is_joined_once_per_pair_that_occurs():
+    column = {name: np.array([name] * 4, object) for name in ("context_n", "batch_n")}
+    labels = Labels(
+        cell_n=np.arange(4),
+        pert_n=np.array(["B", "A", "B", "A"], object),
+        mode_n=np.array(["drug"] * 4, object),
+        is_control_n=np.zeros(4, bool),
+        fingerprint="f",
+        data_name="d",
+        dose_n=np.array(["10", "", "10", ""], object),
+        time_n=np.array(["6", "6", "6", "24"], object),
+        **column,
+    )
+    expected = ["B@drug;dose=10;time=6", "A@drug;time=6", "B@drug;dose=10;time=6", "A@drug;time=24"]
+    assert labels.intervention_n.tolist() == expected
+    assert labels.intervention_n[0] is labels.intervention_n[2]
+    assert labels.condition_n.tolist() == [f"context_n|{e}" for e in expected]
+    assert labels.condition_n[0] is labels.condition_n[2]
+
+
+def test_columns_of_different_lengths_are_not_joined():
+    with pytest.raises(ShapeMismatch, match="different lengths"):
+        join_labels(np.array(["a"], object), np.array(["a", "b"], object), "|")
