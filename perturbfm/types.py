@@ -11,9 +11,9 @@ once: context, batch, intervention and the input controls. A type that crosses a
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,8 +98,7 @@ class Labels:
         label_n = join_labels(self.pert_n, self.mode_n, "@")
         for name, value_n in (("dose", self.dose_n), ("time", self.time_n)):
             if value_n is not None:
-                added = [f"{a};{name}={b}" if b else a for a, b in zip(label_n, value_n, strict=True)]
-                label_n = np.array(added, dtype=object)
+                label_n = _joined_once(label_n, value_n, partial(_with, name))
         return label_n
 
     @cached_property
@@ -123,11 +122,35 @@ class Learned:
 
 def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
     """Join two label columns element by element; rows of equal labels share one string."""
-    joined: dict[tuple[object, object], str] = {}
-    found_n = np.empty(len(left_n), dtype=object)
-    for n, pair in enumerate(zip(left_n, right_n, strict=True)):
-        found_n[n] = joined.get(pair) or joined.setdefault(pair, f"{pair[0]}{sign}{pair[1]}")
-    return found_n
+    return _joined_once(left_n, right_n, lambda a, b: f"{a}{sign}{b}")
+
+
+def _with(name: str, label: str, value: str) -> str:
+    return f"{label};{name}={value}" if value else label
+
+
+def _joined_once(left_n: np.ndarray, right_n: np.ndarray, join: Callable[[Any, Any], str]) -> np.ndarray:
+    """`join` of two columns, asked once per pair of labels that occurs: a string per row would cost more than a row."""
+    if len(left_n) != len(right_n):
+        raise ShapeMismatch(
+            "Label columns have different lengths",
+            given=[len(left_n), len(right_n)],
+            expected="one length",
+            fix="Pass one per row.",
+        )
+    (left_of_n, lefts), (right_of_n, rights) = _coded(left_n), _coded(right_n)
+    pair_k, pair_of_n = np.unique(left_of_n * max(1, len(rights)) + right_of_n, return_inverse=True)
+    joined_k = np.empty(len(pair_k), dtype=object)
+    for k, pair in enumerate(pair_k.tolist()):
+        joined_k[k] = join(lefts[pair // len(rights)], rights[pair % len(rights)])
+    return joined_k[pair_of_n]
+
+
+def _coded(label_n: np.ndarray) -> tuple[np.ndarray, list[Any]]:
+    """Number of each row's label, and the labels in the order of their first row."""
+    known: dict[Any, int] = {}
+    code_n = np.fromiter((known.setdefault(label, len(known)) for label in label_n), np.int64, len(label_n))
+    return code_n, list(known)
 
 
 class RowView:
@@ -218,42 +241,6 @@ class Batch:
             if value is not None:
                 setattr(moved, name, value.to(device))
         return moved
-
-
-@dataclass(kw_only=True)
-class GroupedBatch(Batch):
-    """A batch whose rows share controls: a small table and an index, expanded when `x_ng` or `x_var_ng` is first read.
-
-    Attributes:
-        control_kg: Mean of each control group, as `x_ng` has it.
-        control_var_kg: Variance of each control group, as `x_var_ng` has it.
-        control_n: Row of these tables for each row of the batch.
-    """
-
-    control_kg: torch.Tensor
-    control_var_kg: torch.Tensor
-    control_n: torch.Tensor
-    x_ng: torch.Tensor = field(init=False, repr=False)
-    x_var_ng: torch.Tensor = field(init=False, repr=False)
-
-    def __getattr__(self, name: str) -> torch.Tensor:
-        """Called for what is not there yet: expands a table and keeps the result."""
-        if name not in ("x_ng", "x_var_ng"):
-            raise AttributeError(f"{type(self).__name__} has no {name!r}")
-        table_kg = self.control_kg if name == "x_ng" else self.control_var_kg
-        value_ng = table_kg.index_select(0, self.control_n)
-        setattr(self, name, value_ng)
-        return value_ng
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and genes."""
-        return len(self.row_n), int(self.control_kg.shape[1])
-
-    def controls_of(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and single-cell variance of the controls of one row, each [g]."""
-        group = self.control_n[row]
-        return self.control_kg[group], self.control_var_kg[group]
 
 
 @dataclass

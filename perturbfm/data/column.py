@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,13 @@ def text(column: pd.Series) -> np.ndarray:
     if isinstance(column.dtype, pd.CategoricalDtype):  # a million rows have few categories
         words = np.array([*(_word(v) for v in column.cat.categories), None], dtype=object)
         return words[column.cat.codes.to_numpy()]
-    return np.array([_word(v) for v in column.tolist()], dtype=object)
+    return _shared(_word(v) for v in column.tolist())
+
+
+def _shared(words: Iterable[str | None]) -> np.ndarray:
+    """Words of rows; equal ones are one object, because a string of its own per row costs more than the rest."""
+    known: dict[str | None, str | None] = {}
+    return np.array([known.setdefault(word, word) for word in words], dtype=object)
 
 
 def _word(value: Any) -> str | None:
@@ -32,7 +38,7 @@ def plain(column: pd.Series) -> np.ndarray:
     """A covariate as numbers if it is numeric, as strings otherwise."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.to_numpy(np.float64, na_value=np.nan)
-    return np.array([str(v) if v is not None else "nan" for v in text(column)], dtype=object)
+    return _shared(str(v) if v is not None else "nan" for v in text(column))
 
 
 def sizes(column: pd.Series) -> np.ndarray:
@@ -62,7 +68,7 @@ def joined(obs: pd.DataFrame, columns: str | Sequence[str], key: str) -> np.ndar
                 expected=f"values without {JOINT!r}",
                 fix=f"Rename it in the file, or give data.{key} one column.",
             )
-    return np.array([None if None in row else JOINT.join(row) for row in zip(*parts, strict=True)], dtype=object)
+    return _shared(None if None in row else JOINT.join(row) for row in zip(*parts, strict=True))
 
 
 def modes(
@@ -78,7 +84,7 @@ def modes(
             "or data.mode_column with data.mode_values.",
         )
     if column is None:
-        return np.full(len(obs), mode, dtype=object)
+        return _shared([mode] * len(obs))  # `np.full` would make a string per row
     word_n, table = text(obs[column]), dict(values or {})
     unknown = sorted({str(t) for t, c in zip(word_n, is_control, strict=True) if t not in table and not c})
     if unknown:

@@ -155,7 +155,11 @@ class PerturbDataset:
         return self._match
 
     def labels(self) -> Labels:
-        """What a split rule may see."""
+        """What a split rule may see; one object, so that what is derived of it is derived once."""
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> Labels:
         columns = self._columns()
         return Labels(
             cell_n=self.obs.index.to_numpy(dtype=object),

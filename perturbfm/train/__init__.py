@@ -10,6 +10,7 @@ To add a way of fitting: one LightningModule here, named by `_target_` in a mode
     encoder.py       vocabularies and sizes, learned from train rows
     batches.py       rows and queries -> Batch, cut from CSR in one slice
     sampler.py       which rows make which batch; where an epoch stands
+    grouped.py       a batch with its controls once per group of rows
     buffers.py       dense arrays used again
     datamodule.py    the LightningDataModule
     closed_form.py   LightningModule of models that are solved

@@ -18,7 +18,11 @@ from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
 from perturbfm.train.buffers import Buffers
 from perturbfm.train.encoder import Encoder, encode
-from perturbfm.types import Batch, GroupedBatch, RowView
+from perturbfm.train.grouped import GroupedBatch
+from perturbfm.types import Batch, RowView
+
+_PART = 1 << 22
+"""Bytes of a batch that are filled and then added to while they are still in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +102,27 @@ class RowBatches(Dataset[Batch]):
         self.parts_n, pert = pd.factorize(labels.pert_n, sort=True)
         self.parts_up = encoder.encode_parts(pert)
         self.match = _drawn_match(dataset, split) if truth is None else None
-        self.minus_kg = 0.0 - self.against.mean_kg
+        self._minus_kg = torch.from_numpy(0.0 - self.against.mean_kg)
+        self._against_n = np.maximum(self.against.row_n, 0)
         self.buffers, self.scatter = Buffers(dataset.n_genes), Scatter()
 
     def __getitem__(self, rows: np.ndarray) -> Batch:
         """Batch of the rows, response included."""
         batch = self.blind(rows)
         delta_ng = self.buffers.take(len(rows))
+        step = max(1, _PART // (4 * delta_ng.shape[1]))
+        for start in range(0, len(rows), step):
+            self._fill(rows[start : start + step], delta_ng[start : start + step])
+        batch.delta_ng = torch.from_numpy(delta_ng)
+        return batch
+
+    def _fill(self, rows: np.ndarray, delta_ng: np.ndarray) -> None:
         if self.match is not None:
             np.subtract(0.0, self.match.take(rows), out=delta_ng)
         else:
-            np.take(self.minus_kg, self.against.row_n[rows], axis=0, out=delta_ng, mode="clip")
+            group_n = torch.from_numpy(self._against_n[rows])
+            torch.index_select(self._minus_kg, 0, group_n, out=torch.from_numpy(delta_ng))
         self.scatter.add(self.dataset.adata.X, rows, delta_ng)
-        batch.delta_ng = torch.from_numpy(delta_ng)
-        return batch
 
     def blind(self, rows: np.ndarray) -> Batch:
         """Batch of the rows without their response: their expression is not read."""

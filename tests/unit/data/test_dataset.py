@@ -289,3 +289,9 @@ def test_labels_refuse_a_dose_or_covariate_of_another_length():
     for given in ({"dose_n": np.array(["1"])}, {"time_n": np.array(["1"])}, {"covariates": {"donor": np.array(["d"])}}):
         with pytest.raises(ShapeMismatch, match="Label columns have different lengths"):
             replace(labels, **given)
+
+
+def test_labels_are_one_object_so_that_what_is_derived_of_them_is_derived_once():
+    data = small("context")
+    assert data.labels() is data.labels()
+    assert data.labels().condition_n is data.labels().condition_n
