@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test check format smoke constraints clean
+.PHONY: help setup run test check format smoke bench constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ format: setup  ## format the code
 
 smoke: setup  ## only the tests that run the program
 	$(BIN)/python -m pytest tests/smoke
+
+bench: setup  ## measure the loader and memory up to 200,000 cells (needs PERTURBFM_DATA; BENCH= a folder with 3 GB)
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/constant_memory.py $(or $(BENCH),outputs/bench) --cells 20000 200000
 
 constraints: setup  ## refresh constraints.txt on purpose; review the diff
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -52,8 +53,8 @@ _HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 _DATA_FILE = re.compile(r"\.(h5ad|h5|h5mu|hdf5|zarr|mtx|csv|tsv|txt)(\.gz)?$", re.IGNORECASE)
 """Names of files that are data sets, whatever their content turns out to be."""
 
-_PATHS = ("path", "obs", "gene_map")
-"""Where the files of a data set lie; their content is in its fingerprint."""
+_WHERE = ("path", "obs", "gene_map", "cache")
+"""Where the files of a data set lie and how they are read; their content is in its fingerprint."""
 
 _HARDWARE = ("accelerator", "devices", "num_workers", "progress")
 
@@ -64,6 +65,9 @@ STAGES = "perturbfm.train.stage."
 """Where the stages of preprocessing are at home; a recorded one is read back from there and from nowhere else."""
 
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
+
+REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError, OSError)
+"""What composing raises for keys, values and files that are not right."""
 
 
 @dataclass
@@ -100,6 +104,7 @@ class TrainerConfig:
     accelerator: str = "cpu"
     devices: int = 1
     num_workers: int = 0
+    shuffle_block: int = 0
     progress: bool = True
 
 
@@ -158,7 +163,7 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
     try:
         cfg = _composed(overrides)
         check(cfg)
-    except (HydraException, OmegaConfBaseException, ValueError) as e:
+    except REFUSED as e:
         raise translated(e, overrides) from e
     return cfg
 
@@ -222,7 +227,7 @@ def compose_rule(name: str, values: Sequence[str]) -> DictConfig:
             overrides = [f"split.rule.{value}" for value in values]
             node = compose(f"split/rule/{name}", overrides=overrides).split.rule
             check_node(node, name)
-    except (HydraException, OmegaConfBaseException, ValueError) as e:
+    except REFUSED as e:
         raise translated(e, values) from e
     return node
 
@@ -303,6 +308,13 @@ def translated(error: Exception, overrides: Sequence[str]) -> ConfigError:
             given=word,
             expected=f"one of {', '.join(sorted(error.options))}",
             fix=f"Did you mean {nearest(word, error.options)}?",
+        )
+    if isinstance(error, yaml.YAMLError | OSError | UnicodeError):
+        return BadValue(
+            "A yaml of the configuration cannot be read",
+            given=f"{' '.join(overrides) or 'the defaults'} ({' '.join(text.split())[:300]})",
+            expected="keys and values in yaml",
+            fix="Correct the file, or write it again: `perturbfm doctor FILE` writes one for data.",
         )
     match = re.search(r"(?:Key|key) '([^']+)' (?:is )?not in|Could not override '([^']+)'", text)
     if match:
@@ -415,6 +427,7 @@ _RANGES: Mapping[str, tuple[int, int | None]] = {
     "trainer.patience": (1, None),
     "trainer.devices": (1, None),
     "trainer.num_workers": (0, None),
+    "trainer.shuffle_block": (0, None),
     "eval.bootstrap_draws": (100, None),
     "eval.permutations": (100, None),
     "eval.halvings": (5, None),
@@ -635,7 +648,9 @@ def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
     content = {k: v for k, v in plain(cfg).items() if k != "priors"}
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
-    content["data"] = {k: v for k, v in content["data"].items() if k not in _PATHS}
+    if not content["trainer"].get("shuffle_block"):
+        content["trainer"].pop("shuffle_block", None)  # off, a run is the one it was before there was such a setting
+    content["data"] = {k: v for k, v in content["data"].items() if k not in _WHERE}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -23,7 +23,7 @@ from perturbfm.files import write_gzip, write_json, write_text
 from perturbfm.predictions import PREDICTION_FILES, write_prediction
 from perturbfm.record import JUDGED_FROM
 from perturbfm.train.centroids import train_centroids
-from perturbfm.types import Observed, Prediction
+from perturbfm.types import Observed, Prediction, RowView
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -221,14 +221,14 @@ def observe(dataset: PerturbDataset, split: Split, fold: str) -> Observed:
     shown, kept = (rows[mine[rows]] for rows in (split.input_control_idx, split.reference_control_idx))
     return Observed(
         idx_n=idx,
-        x_ng=dataset.adata.X[idx],
+        x_ng=RowView(dataset.adata.X, idx),
         intervention_n=labels.intervention_n[idx],
         context_n=labels.context_n[idx],
         batch_n=labels.batch_n[idx],
-        input_mg=dataset.adata.X[shown],
+        input_mg=RowView(dataset.adata.X, shown),
         input_context_m=labels.context_n[shown],
         input_batch_m=labels.batch_n[shown],
-        reference_rg=dataset.adata.X[kept],
+        reference_rg=RowView(dataset.adata.X, kept),
         reference_context_r=labels.context_n[kept],
         reference_batch_r=labels.batch_n[kept],
         genes_g=dataset.genes,

@@ -53,7 +53,7 @@ def outputs_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Where fetched data sets lie: PERTURBFM_CACHE, or the user's cache folder of this system."""
+    """Where fetched data sets and mapped matrices lie: PERTURBFM_CACHE, or the user's cache folder of this system."""
     named = os.environ.get("PERTURBFM_CACHE")
     if named:
         return Path(named).absolute()

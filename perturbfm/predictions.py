@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from perturbfm.errors import UnreadableFile
-from perturbfm.files import write_npz
+from perturbfm.files import Expanded, write_npz
 from perturbfm.types import Prediction
 
 PREDICTION_FILES = {"test": "predictions.npz", "calib": "predictions_calib.npz"}
@@ -25,9 +25,9 @@ def write_prediction(path: Path, prediction: Prediction, variance_factor: float)
     words: dict[str, np.ndarray] = {
         k: np.array(getattr(prediction, k)) for k in ("scale", "fold", "model", "split_hash", "fingerprint")
     }
-    arrays: dict[str, np.ndarray] = {
-        "mean": prediction.mean_ng().astype(np.float32),
-        "var": prediction.var_ng().astype(np.float32),
+    arrays: dict[str, np.ndarray | Expanded] = {
+        "mean": Expanded(prediction.mean_qg.astype(np.float32, copy=False), prediction.query_n),
+        "var": Expanded(prediction.var_qg.astype(np.float32, copy=False), prediction.query_n),
         "idx": prediction.idx_n.astype(np.int64),
         "genes": np.array(prediction.genes_g, dtype=str),
         "variance_factor": np.array(variance_factor),

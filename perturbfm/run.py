@@ -116,7 +116,7 @@ def _in_folder(
     dataset, preprocessor = preprocessed(cfg, dataset, split, stages, folder)
     seed_all(cfg.seed)
     t = cfg.trainer
-    datamodule = PerturbDataModule(dataset, split, t.batch_size, cfg.seed, t.num_workers, preprocessor)
+    datamodule = PerturbDataModule(dataset, split, t.batch_size, cfg.seed, t.num_workers, preprocessor, t.shuffle_block)
     audited = with_learned(audited, dataset, split, datamodule.provenance(), priors, cfg.preprocess.allow_leak)
     folder.note(audit=audited.to_plain())
     audited.assert_no_leak()
@@ -231,12 +231,13 @@ def guarded(call: Any, overrides: Sequence[str], stopped: str = RUN_STOPPED) -> 
 def _code_of(call: Any, overrides: Sequence[str], stopped: str) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         call()
     except PerturbFMError as e:
         return _say(e)
-    except (HydraException, OmegaConfBaseException) as e:
+    except (HydraException, OmegaConfBaseException, YAMLError) as e:
         return _say(config.translated(e, overrides))
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

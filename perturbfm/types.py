@@ -10,6 +10,7 @@ once: context, batch, intervention and the input controls. A type that crosses a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -121,8 +122,41 @@ class Learned:
 
 
 def join_labels(left_n: np.ndarray, right_n: np.ndarray, sign: str) -> np.ndarray:
-    """Join two label columns element by element."""
-    return np.array([f"{a}{sign}{b}" for a, b in zip(left_n, right_n, strict=True)], dtype=object)
+    """Join two label columns element by element; rows of equal labels share one string."""
+    joined: dict[tuple[object, object], str] = {}
+    found_n = np.empty(len(left_n), dtype=object)
+    for n, pair in enumerate(zip(left_n, right_n, strict=True)):
+        found_n[n] = joined.get(pair) or joined.setdefault(pair, f"{pair[0]}{sign}{pair[1]}")
+    return found_n
+
+
+class RowView:
+    """Some rows of a matrix, cut out only where and when they are asked for.
+
+    Args:
+        x_ng: Matrix, CSR (in memory or mapped), dense, or itself a view.
+        rows_m: Row numbers.
+    """
+
+    def __init__(self, x_ng: Any, rows_m: np.ndarray) -> None:
+        inner = isinstance(x_ng, RowView)
+        self._x_ng = x_ng._x_ng if inner else x_ng
+        self._rows_m = x_ng._rows_m[rows_m] if inner else rows_m
+        self.shape = (len(self._rows_m), int(self._x_ng.shape[1]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Any:
+        """Rows in memory, CSR or dense as the matrix is."""
+        return self._x_ng[self._rows_m[rows]]
+
+    def stored(self) -> int:
+        """Number of values that are stored for these rows."""
+        if not hasattr(self._x_ng, "indptr"):
+            return self.shape[0] * self.shape[1]
+        pointer = self._x_ng.indptr
+        return int((pointer[self._rows_m + 1].astype(np.int64) - pointer[self._rows_m]).sum())
 
 
 def without_dose(intervention_n: np.ndarray) -> np.ndarray:
@@ -168,10 +202,58 @@ class Batch:
     row_n: torch.Tensor
     delta_ng: torch.Tensor | None = None
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and genes."""
+        return len(self.row_n), int(self.x_ng.shape[1])
+
+    def controls_of(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and single-cell variance of the controls of one row, each [g]."""
+        return self.x_ng[row], self.x_var_ng[row]
+
     def to(self, device: Any) -> Batch:
         """Return the batch on another device (Lightning calls this)."""
-        moved = {k: v.to(device) for k, v in self.__dict__.items() if v is not None}
-        return Batch(**moved)
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(moved, name, value.to(device))
+        return moved
+
+
+@dataclass(kw_only=True)
+class GroupedBatch(Batch):
+    """A batch whose rows share controls: a small table and an index, expanded when `x_ng` or `x_var_ng` is first read.
+
+    Attributes:
+        control_kg: Mean of each control group, as `x_ng` has it.
+        control_var_kg: Variance of each control group, as `x_var_ng` has it.
+        control_n: Row of these tables for each row of the batch.
+    """
+
+    control_kg: torch.Tensor
+    control_var_kg: torch.Tensor
+    control_n: torch.Tensor
+    x_ng: torch.Tensor = field(init=False, repr=False)
+    x_var_ng: torch.Tensor = field(init=False, repr=False)
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        """Called for what is not there yet: expands a table and keeps the result."""
+        if name not in ("x_ng", "x_var_ng"):
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        table_kg = self.control_kg if name == "x_ng" else self.control_var_kg
+        value_ng = table_kg.index_select(0, self.control_n)
+        setattr(self, name, value_ng)
+        return value_ng
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and genes."""
+        return len(self.row_n), int(self.control_kg.shape[1])
+
+    def controls_of(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and single-cell variance of the controls of one row, each [g]."""
+        group = self.control_n[row]
+        return self.control_kg[group], self.control_var_kg[group]
 
 
 @dataclass
@@ -249,7 +331,8 @@ class Prediction:
 class Observed:
     """All that a judge may see of one fold: judged rows, input controls (shown to models), reference controls (truth).
 
-    Matrices are CSR or dense, on `scale`, with genes in the order of `genes_g`. Input and reference are empty where
+    Matrices are CSR, dense or a `RowView`, on `scale`, with genes in the order of `genes_g`: what is cut from them with
+    `[rows]` is in memory, they themselves need not be. Input and reference are empty where
     controls are baked in. `match_batch` says whether deltas compare within context x batch or within context.
     """
 

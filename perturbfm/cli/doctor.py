@@ -14,15 +14,31 @@ def add(verbs: Any) -> None:
     """Add the verb."""
     p = verbs.add_parser(
         "doctor",
-        help="check this installation",
-        description="Check packages, folders, every stored split, and the planted world with its right answers.",
+        help="examine a file, or check this installation",
+        description="With a file: what it is, which yaml reads it (written), what would mislead, which splits and "
+        "models fit. Without: check packages, folders, every stored split, and the planted world's right answers.",
+    )
+    p.add_argument("file", nargs="?", help="a file or folder of cells; without one, the installation is checked")
+    p.add_argument("--name", help="name of the data set (default: after the file)")
+    p.add_argument("--out", metavar="YAML", help="where to write the yaml (default: conf/data/NAME.yaml)")
+    p.add_argument("--overwrite", action="store_true", help="replace a yaml that is there")
+    p.add_argument("--no-write", action="store_true", help="write no yaml")
+    p.add_argument("--json", action="store_true", help="print everything as JSON")
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="what you know, for example mode=knockout"
     )
     p.set_defaults(call=examine)
 
 
 def examine(arguments: argparse.Namespace) -> None:
-    """Run every check, print a line each, and fail with the first error's exit code."""
+    """Examine a file; without one run every check, print a line each, and fail with the first error's exit code."""
     from perturbfm.errors import PerturbFMError
+
+    if arguments.file is not None:
+        from perturbfm.cli.doctor_file import examine_file
+
+        examine_file(arguments)
+        return
 
     first: PerturbFMError | None = None
     for name, check in CHECKS.items():

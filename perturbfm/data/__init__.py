@@ -18,6 +18,8 @@ To add a data set: one yaml in `conf/data/` naming the file and its columns (`de
     cells.py           which rows are used at all                catalog/         public data sets and their facts
     artifact.py        the interchange folder                    controls.py      matched controls
     planted.py         the planted world as a data set           names.py         load and register by name
+    csr_cache.py       a matrix as memory-mapped CSR             csr_source.py    blocks of rows of a file
+    scatter.py         rows of CSR into dense arrays             group_statistics.py  one pass over rows, in chunks
     synthetic.py       the world itself, on world_settings.py and frozen_random.py
     catalog/           public data sets: facts, fetching, verifying
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 LARGEST_LOG1P = 20.0
 """log1p of 485 million: a value above it was never log-transformed."""
+
+_BLOCK = 4_000_000
+"""Values looked at at once."""
 
 LABELS = ("pert_id", "context_id", "batch_id", "mode")
 
@@ -99,8 +103,9 @@ def check_labels(obs: pd.DataFrame, declared: Declaration, *, needs_controls: bo
     """Refuse missing labels, unknown modes, and contexts that have no control."""
     check_columns(list(obs.columns), (*LABELS, "is_control"))
     for column in LABELS:
-        check_text(obs[column].tolist(), column)
-        missing = (obs[column].isna() | obs[column].astype(str).str.lower().isin(("nan", ""))).to_numpy()
+        check_text(obs[column].unique().tolist(), column)
+        empty = [v for v in obs[column].unique() if str(v).lower() in ("nan", "")]
+        missing = (obs[column].isna() | obs[column].isin(empty)).to_numpy()
         if missing.any():
             raise MissingLabel(
                 f"Rows have no {column}",
@@ -197,45 +202,72 @@ def check_shape(shape: tuple[int, ...]) -> None:
 def check_matrix(x_ng: Any, scale: str) -> None:
     """Refuse values that do not fit the declared scale: NaN, negatives, integers called log, logs called counts."""
     check_shape(x_ng.shape)
-    value = x_ng.data if sparse.issparse(x_ng) else np.asarray(x_ng).ravel()
-    finite = np.isfinite(value)
-    if not finite.all():
+    found = _Values.of(x_ng)
+    if found.not_finite:
         raise ValuesNotFinite(
             "The matrix holds values that are not finite",
-            given=f"{int((~finite).sum())} NaN or infinite entries",
+            given=f"{found.not_finite} NaN or infinite entries",
             expected="finite values",
             fix="Find out where they come from; do not fill them silently.",
         )
-    if scale in ("counts", "log1p") and value.size and value.min() < 0:
+    if scale in ("counts", "log1p") and found.low < 0:
         raise ValuesNegative(
             f"The matrix holds negative values on the scale {scale}",
-            given=f"minimum {value.min():.4g}",
+            given=f"minimum {found.low:.4g}",
             expected="values of zero and more",
             fix="Declare data.scale=log2 or data.scale=delta if the values are that.",
         )
-    _check_looks_like(value, scale)
+    _check_looks_like(found, scale)
 
 
-def _check_looks_like(value: np.ndarray, scale: str) -> None:
-    integers = bool(np.all(value == np.rint(value)))
-    if scale == "counts" and not integers:
+@dataclass
+class _Values:
+    """What one pass over stored values finds, a block at a time."""
+
+    not_finite: int = 0
+    low: float = np.inf
+    high: float = -np.inf
+    fraction: float | None = None
+    """The first value that is no integer."""
+    any_nonzero: bool = False
+
+    @classmethod
+    def of(cls, x_ng: Any) -> _Values:
+        found = cls()
+        values = x_ng.data if sparse.issparse(x_ng) else np.asarray(x_ng)
+        step = max(1, _BLOCK // (1 if values.ndim == 1 else values.shape[1]))
+        for start in range(0, len(values), step):
+            found.add(values[start : start + step].ravel())
+        return found
+
+    def add(self, value: np.ndarray) -> None:
+        self.not_finite += int((~np.isfinite(value)).sum())
+        self.low, self.high = min(self.low, float(value.min())), max(self.high, float(value.max()))
+        if self.fraction is None:
+            wrong = value != np.rint(value)
+            self.fraction = float(value[np.argmax(wrong)]) if wrong.any() else None
+        self.any_nonzero = self.any_nonzero or bool(np.any(value != 0))
+
+
+def _check_looks_like(found: _Values, scale: str) -> None:
+    if scale == "counts" and found.fraction is not None:
         raise ScaleMismatch(
             "Values declared as counts are not integers",
-            given=f"for example {value[value != np.rint(value)][0]:.6g}",
+            given=f"for example {found.fraction:.6g}",
             expected="integers (stored as float is fine)",
             fix="Declare data.scale=log1p if they were normalised and logged, or point data.layer to the counts.",
         )
-    if scale in ("log1p", "log2") and integers and np.any(value != 0):
+    if scale in ("log1p", "log2") and found.fraction is None and found.any_nonzero:
         raise ScaleMismatch(
             f"Values declared as {scale} are all integers",
-            given=f"integers up to {value.max():.6g}",
+            given=f"integers up to {found.high:.6g}",
             expected="logarithms",
             fix="Declare data.scale=counts with data.target_sum, so that they are normalised and logged once.",
         )
-    if scale == "log1p" and value.size and value.max() > LARGEST_LOG1P:
+    if scale == "log1p" and found.high > LARGEST_LOG1P:
         raise ScaleMismatch(
             "Values declared as log1p are too large for a logarithm",
-            given=f"maximum {value.max():.6g}",
+            given=f"maximum {found.high:.6g}",
             expected=f"at most {LARGEST_LOG1P:g}",
             fix="Log them (scanpy.pp.log1p) or declare the scale they are on.",
         )

@@ -16,6 +16,9 @@ JOINT = "::"
 
 def text(column: pd.Series) -> np.ndarray:
     """Labels as strings, bytes decoded; missing ones stay missing."""
+    if isinstance(column.dtype, pd.CategoricalDtype):  # a million rows have few categories
+        words = np.array([*(_word(v) for v in column.cat.categories), None], dtype=object)
+        return words[column.cat.codes.to_numpy()]
     return np.array([_word(v) for v in column.tolist()], dtype=object)
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from perturbfm.data.group_statistics import rows_at_once
 from perturbfm.errors import BadValue, ContextWithoutControls
+from perturbfm.types import join_labels
 
 MATCHES = ("context", "context_batch", "draw")
 
@@ -43,21 +45,33 @@ def group_keys(context_n: np.ndarray, batch_n: np.ndarray, by_batch: bool) -> np
     """Name of the group within which a row is compared: its context, or context and batch."""
     if not by_batch:
         return context_n
-    return np.array([f"{c}\x1f{b}" for c, b in zip(context_n, batch_n, strict=True)], dtype=object)
+    return join_labels(context_n, batch_n, "\x1f")
 
 
-def group_means(x_ng: Any, group_n: np.ndarray, n_groups: int) -> np.ndarray:
-    """Mean row of each group, in one sparse product; groups are numbered, every group has a row.
+def group_means(x_ng: Any, group_m: np.ndarray, n_groups: int, rows_m: np.ndarray | None = None) -> np.ndarray:
+    """Mean row of each group, in chunks; groups are numbered, every group has a row.
+
+    Args:
+        x_ng: Matrix, CSR or dense.
+        group_m: Group of each row.
+        n_groups: Number of groups.
+        rows_m: Which rows of the matrix; all of them by default.
 
     Returns:
         float64 array of shape (n_groups, g).
     """
-    size = np.bincount(group_n, minlength=n_groups)
-    member = sparse.csr_matrix(
-        (1.0 / size[group_n], (group_n, np.arange(len(group_n)))), shape=(n_groups, len(group_n))
-    )
-    mean = member @ x_ng
-    return np.asarray(mean.todense() if sparse.issparse(mean) else mean, dtype=np.float64)
+    weight_m = 1.0 / np.bincount(group_m, minlength=n_groups)[group_m]
+    mean_kg = np.zeros((n_groups, x_ng.shape[1]))
+    step = rows_at_once(x_ng.shape[1])
+    for start in range(0, len(group_m), step):
+        part = slice(start, start + step)
+        present_h, local_n = np.unique(group_m[part], return_inverse=True)
+        member = sparse.csr_matrix(
+            (weight_m[part], (local_n, np.arange(len(local_n)))), shape=(len(present_h), len(local_n))
+        )
+        mean = member @ x_ng[part if rows_m is None else rows_m[part]]
+        mean_kg[present_h] += np.asarray(mean.todense() if sparse.issparse(mean) else mean)
+    return mean_kg
 
 
 def match_controls(
@@ -94,7 +108,7 @@ def match_controls(
     group_n = np.array([known[k] for k in key_n])
     if by == "draw":
         return _drawn(x_ng, group_n, control_rows, seed)
-    return ControlMatch(group_means(x_ng[control_rows], group_n[control_rows], len(known)).astype(np.float32), group_n)
+    return ControlMatch(group_means(x_ng, group_n[control_rows], len(known), control_rows).astype(np.float32), group_n)
 
 
 def _drawn(x_ng: Any, group_n: np.ndarray, control_rows: np.ndarray, seed: int) -> ControlMatch:

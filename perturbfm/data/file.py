@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from perturbfm.data import column
 from perturbfm.data.check import check_labels, check_matrix, check_names, check_shape
@@ -16,10 +19,11 @@ from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.gene import check_duplicate_option, merge_genes
 from perturbfm.data.label import LabelRules
+from perturbfm.data.mapped import mapped_matrix
 from perturbfm.data.obs_map import ObsMap, label_rows
 from perturbfm.data.preprocess import normalise_log1p
 from perturbfm.data.reader.raw import Raw, ReadOptions
-from perturbfm.data.several import paths_of, read_files
+from perturbfm.data.several import paths_of, read_files, stem_of
 from perturbfm.errors import BadValue
 
 _FILE = "file_name"
@@ -27,7 +31,7 @@ _FILE = "file_name"
 
 
 def load_file(
-    name: str,
+    name: str | None,
     path: str | Sequence[str],
     scale: str,
     pert_column: str = "pert_id",
@@ -44,7 +48,7 @@ def load_file(
     target_sum: float | None = None,
     unit: str = "cells",
     controls: str = "cells",
-    match: str = "context",
+    match: str | None = None,
     match_seed: int = 0,
     source: str = "",
     context: str | None = None,
@@ -78,16 +82,17 @@ def load_file(
     modality: str | None = None,
     obs: str | None = None,
     orientation: str = "cells_by_genes",
+    cache: bool = False,
 ) -> PerturbDataset:
     """Read a file, or several, and look at it through the declared columns.
 
     Args:
-        name: Short name of the data set, used in file names.
+        name: Short name of the data set, used in file names; null means the name of its (first) file without suffix.
         path: A file or folder, a pattern with `*`, or a list of either; several are one data set.
         scale: What the matrix holds: `counts`, `log1p`, `log2` or `delta`.
         pert_column: Column of perturbation labels.
         context_column: Column of contexts (cell line, cell type, donor), or several, joined by `::`; null means one
-            context, which `context` names, or the file name (`file_context`).
+            context, which `context` names, or the file name (`file_context`), or else the data set.
         batch_column: Column of batches, or several; null means one batch.
         control_labels: Perturbation labels that mean "not perturbed"; they are all read as `control`. Labels are
             compared as text, so 0 is the label "0".
@@ -103,10 +108,11 @@ def load_file(
             own preprocessing.
         unit: `cells`, or `pseudobulk` where a row is a condition.
         controls: `cells`, or `baked_in` where the values are differences from control already.
-        match: How a row finds its control: `context`, `context_batch` or `draw`.
+        match: How a row finds its control: `context`, `context_batch` or `draw`; null means within batches where a
+            batch column is named, and within the context otherwise.
         match_seed: Seed of `draw`.
         source: Where the file comes from, for people; what is done while reading is added.
-        context: Name of the one context where `context_column` is null.
+        context: Name of the one context where `context_column` is null; null means the name of the data set.
         drop_control_parts: Read `GENE+ctrl` as `GENE`, as GEARS writes singles.
         guide_pattern: Regular expression on each part of a label whose first group is the target of the guide, for
             example `^(.+?)(?:g|_)\\d+$`; the label as written is kept as covariate `guide`.
@@ -138,6 +144,8 @@ def load_file(
         modality: Modality of an `.h5mu`.
         obs: CSV or TSV of cell columns beside the matrix, first column the cell ids.
         orientation: Of a text matrix: `cells_by_genes` or `genes_by_cells`.
+        cache: Read the matrix from a memory-mapped copy in the cache folder, made once per content: for files of the
+            layout of AnnData that are larger than memory. The data set and its fingerprint are the same.
 
     Raises:
         UnreadableFile: Missing, truncated, or of no known format.
@@ -147,6 +155,9 @@ def load_file(
     check_duplicate_option(duplicate_genes, scale)
     if file_context:
         file_column = file_column or _FILE
+    name = name_of(path) if name is None else name
+    match = match_of(match, batch_column)
+    context, said = _one_context(name, context_column, context, file_context)
     columns = ObsMap(
         pert_column,
         _context_columns(context_column, context, file_column if file_context else None),
@@ -173,8 +184,9 @@ def load_file(
         n_column=n_column,
         size_column=size_column,
     )
+    paths = paths_of(path)
     raw = read_files(
-        paths_of(path),
+        paths,
         ReadOptions(layer, modality, obs, orientation),
         gene_column=gene_column,
         gene_map=gene_map,
@@ -197,11 +209,12 @@ def load_file(
         dose_unit=dose_unit if dose_column else "",
         time_unit=time_unit if time_column else "",
         variance=var_kind if var_layer else "",
-        source="; ".join(filter(None, (source, *raw.notes, *notes))),
+        source="; ".join(filter(None, (source, said, *raw.notes, *notes))),
     )
     check_labels(labels, declared, needs_controls=True)
     size_n = column.sizes(raw.obs[size_column])[row_n] if size_column else None
-    return _with_matrix(raw, row_n, labels, declared, size_n, size_column, target_sum, var_layer)
+    mapped = mapped_matrix(paths, layer, raw, row_n) if cache else None
+    return _with_matrix(raw, row_n, labels, declared, size_n, size_column, target_sum, var_layer, mapped)
 
 
 def _with_matrix(
@@ -213,9 +226,10 @@ def _with_matrix(
     size_name: str | None,
     target_sum: float | None,
     var_layer: str | None,
+    mapped: tuple[sparse.csr_matrix, Path] | None,
 ) -> PerturbDataset:
     """Read the matrix of the labelled rows; counts with a target are normalised and logged once."""
-    x_ng = _rows(raw.matrix(), row_n)
+    x_ng, folder = mapped if mapped is not None else (_rows(raw.matrix(), row_n), None)
     check_matrix(x_ng, declared.scale)
     layers = {} if var_layer is None else {"variance": _rows(raw.matrix(var_layer), row_n)}
     if not raw.var.index.is_unique and layers:
@@ -228,7 +242,7 @@ def _with_matrix(
     x_ng, genes, notes = merge_genes(x_ng, raw.var.index)
     declared = replace(declared, source="; ".join(filter(None, (declared.source, *notes))))
     if target_sum is not None:
-        x_ng, declared = normalise_log1p(x_ng, labels, declared, size_n, float(target_sum), size_name)
+        x_ng, declared = normalise_log1p(x_ng, labels, declared, size_n, float(target_sum), size_name, folder)
     elif size_n is not None:
         labels["library_size"] = size_n
     beside = raw.stored()
@@ -236,6 +250,26 @@ def _with_matrix(
     var = pd.DataFrame(index=genes)
     adata = AnnData(X=x_ng, obs=labels, var=var, layers=layers, uns=beside.get("uns", {}), varm=varm)
     return PerturbDataset(adata, declared)
+
+
+def name_of(path: str | Sequence[str]) -> str:
+    """Name of a data set after its file, or after the first of several."""
+    stem = stem_of(paths_of(path)[0].absolute())
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", stem).strip("_.") or "data"
+
+
+def match_of(match: str | None, batch_column: str | Sequence[str] | None) -> str:
+    """How rows find their controls where nothing is said: within batches where there are any."""
+    return match or ("context" if batch_column is None else "context_batch")
+
+
+def _one_context(
+    name: str, column: str | Sequence[str] | None, context: str | None, file_context: bool
+) -> tuple[str | None, str]:
+    """Name of the one context, and what to record where it is the name of the data set."""
+    if column is not None or context is not None or file_context:
+        return context, ""
+    return name, f"one context, named after the data set ({name})"
 
 
 def _rows(x_ng: Any, row_n: np.ndarray) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def fingerprint(
     _text(digest, "genes", genes)
     _text(digest, "cells", obs.index)
     for column in sorted(obs.columns):
-        _text(digest, f"obs:{column}", obs[column].tolist())
+        _text(digest, f"obs:{column}", _plain(obs[column]))
     digest.update(b"float32" if size_n is None else b"counts" + size_n.astype("<f8").tobytes())
     for start in range(0, x_ng.shape[0], _ROWS_PER_CHUNK):
         rows = slice(start, start + _ROWS_PER_CHUNK)
@@ -74,8 +75,23 @@ def fingerprint(
 
 
 def _text(digest: Any, section: str, values: Iterable[object]) -> None:
-    """Add values so that no two different lists give the same bytes: a string never reads as a number."""
-    digest.update(json.dumps([section, [v if isinstance(v, str) else [repr(v)] for v in values]]).encode())
+    """Add values so that no two different lists give the same bytes: a string never reads as a number.
+
+    The bytes are those of `json.dumps([section, values])`, made a block at a time.
+    """
+    digest.update(f"[{json.dumps(section)}, [".encode())
+    left, sign = iter(values), ""
+    while block := list(islice(left, _ROWS_PER_CHUNK)):
+        text = json.dumps([v if isinstance(v, str) else [repr(v)] for v in block])
+        digest.update(f"{sign}{text[1:-1]}".encode())
+        sign = ", "
+    digest.update(b"]]")
+
+
+def _plain(column: pd.Series) -> Iterator[object]:
+    """Values of a column as Python has them, without a list of all of them."""
+    for start in range(0, len(column), _ROWS_PER_CHUNK):
+        yield from column.iloc[start : start + _ROWS_PER_CHUNK].tolist()
 
 
 def _rows(digest: Any, x_ng: Any, size_n: np.ndarray | None) -> None:

@@ -136,7 +136,7 @@ def _text(path: Path, content: bytes, expected: str) -> str:
         raise _unreadable(path, e, expected) from e
 
 
-# --- tables: plain, and of PerturBench -------------------------------------------------------------
+# --- tables: plain, and of PerturBench ------------------------------------------------------------------------
 
 
 def _table(path: Path, content: bytes, labels: Labels) -> tuple[dict[str, str], dict[str, int]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from perturbfm.data.csr_cache import cached_values, open_csr
+from perturbfm.data.csr_source import BLOCK, spans
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import counts_from_log1p
 from perturbfm.errors import SizeNotPositive
@@ -21,6 +26,7 @@ def normalise_log1p(
     size_n: np.ndarray | None,
     target_sum: float,
     size_name: str | None = None,
+    cached: Path | None = None,
 ) -> tuple[Any, Declaration]:
     r"""Normalise counts to a target and take the logarithm once.
 
@@ -33,6 +39,7 @@ def normalise_log1p(
         size_n: Library sizes; None means each row's own sum.
         target_sum: What counts are scaled to.
         size_name: Name of the column of library sizes, for the record.
+        cached: Folder of the cached counts; the logarithms are then cached beside them and not held in memory.
 
     Returns:
         float32 matrix of the same kind, and the declaration with scale `log1p`.
@@ -44,7 +51,7 @@ def normalise_log1p(
         scanpy.pp.normalize_total(target_sum=...) followed by scanpy.pp.log1p.
     """
     csr = sparse.csr_matrix(counts_ng)
-    size = np.asarray(csr.sum(axis=1), dtype=np.float64).ravel() if size_n is None else np.asarray(size_n, np.float64)
+    size = _row_sums(csr) if size_n is None else np.asarray(size_n, np.float64)
     wrong = ~(np.isfinite(size) & (size > 0))
     if wrong.any():
         raise SizeNotPositive(
@@ -54,10 +61,13 @@ def normalise_log1p(
             fix="Remove empty cells, or name the right column in data.size_column.",
         )
     factor = size / target_sum
-    rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
-    value = np.log1p(csr.data.astype(np.float64) / factor[rows]).astype(np.float32)
-    logged = sparse.csr_matrix((value, csr.indices, csr.indptr), shape=csr.shape)
-    exact = bool(np.array_equal(counts_from_log1p(logged, factor).data, csr.data))
+    if cached is None:
+        value = np.concatenate([np.zeros(0, np.float32), *_logarithms(csr, factor)])
+        logged = sparse.csr_matrix((value, csr.indices, csr.indptr), shape=csr.shape)
+    else:
+        recipe = f"log1p(counts / size), size {hashlib.sha256(factor.astype('<f8').tobytes()).hexdigest()}"
+        logged = open_csr(cached_values(cached, recipe, lambda: _logarithms(csr, factor)), verify=False)
+    exact = _is_exact(logged, csr, factor)
     if exact:
         obs["size_factor"] = factor
     by = "row sum" if size_n is None else (size_name or "given sizes")
@@ -65,3 +75,23 @@ def normalise_log1p(
     source = f"{declared.source}; {note}" if declared.source else note
     x_ng = logged if sparse.issparse(counts_ng) else logged.toarray()
     return x_ng, replace(declared, scale="log1p", counts_hashed=exact, source=source)
+
+
+def _row_sums(csr: sparse.csr_matrix) -> np.ndarray:
+    parts = [np.asarray(csr[a:b].sum(axis=1), dtype=np.float64).ravel() for a, b in spans(csr.indptr, BLOCK)]
+    return np.concatenate(parts)
+
+
+def _logarithms(csr: sparse.csr_matrix, factor: np.ndarray) -> Iterator[np.ndarray]:
+    """Stored values after normalisation and logarithm, a block of rows at a time."""
+    for start, stop in spans(csr.indptr, BLOCK):
+        count = csr.data[csr.indptr[start] : csr.indptr[stop]].astype(np.float64)
+        yield np.log1p(count / np.repeat(factor[start:stop], np.diff(csr.indptr[start : stop + 1]))).astype(np.float32)
+
+
+def _is_exact(logged: sparse.csr_matrix, csr: sparse.csr_matrix, factor: np.ndarray) -> bool:
+    """Whether the counts can be had back from the logarithms."""
+    return all(
+        np.array_equal(counts_from_log1p(logged[a:b], factor[a:b]).data, csr.data[csr.indptr[a] : csr.indptr[b]])
+        for a, b in spans(csr.indptr, BLOCK)
+    )

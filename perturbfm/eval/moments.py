@@ -33,7 +33,7 @@ class GroupMoments(Metric):
         self.add_state("square_rg", torch.zeros(n_groups, n_genes, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, x_ng: Any, group_n: np.ndarray) -> None:
-        """Add rows, CSR or dense, in chunks."""
+        """Add rows, CSR, dense or a view, in chunks."""
         n_groups = len(self.n_r)
         for start in range(0, x_ng.shape[0], CHUNK):
             x, group = x_ng[start : start + CHUNK], group_n[start : start + CHUNK]
@@ -55,16 +55,24 @@ class GroupMoments(Metric):
 
 
 def moments(x_ng: Any, group_n: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number of rows, mean and scatter (sum of squared deviations) of each group.
+    """Number of rows, mean and scatter (sum of squared deviations) of each group; rows are cut in chunks.
 
     Args:
-        x_ng: Rows, CSR or dense.
+        x_ng: Rows, CSR, dense or a view.
         group_n: Group of each row.
         n_groups: Number of groups.
     """
     accumulator = GroupMoments(n_groups, x_ng.shape[1])
     accumulator.update(x_ng, group_n)
     return accumulator.compute()
+
+
+def detected(x_ng: Any) -> np.ndarray:
+    """Share of rows in which each gene is not zero, rows cut in chunks."""
+    found_g = np.zeros(x_ng.shape[1], dtype=np.int64)
+    for start in range(0, x_ng.shape[0], CHUNK):
+        found_g += np.asarray((x_ng[start : start + CHUNK] != 0).sum(axis=0)).ravel()
+    return found_g / x_ng.shape[0]
 
 
 def _dense(x: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.stats import binom
 
 from perturbfm.errors import BadValue, MissingLabel, ShapeMismatch
+from perturbfm.types import RowView
 
 POWERED_BELOW, WEAK_BELOW = 0.01, 0.05
 THRESHOLDS = (POWERED_BELOW, WEAK_BELOW)
@@ -25,6 +26,12 @@ BLOCK = 8_000_000
 
 DENSE_UP_TO = 250_000_000
 """Entries (2 GB) up to which a matrix that is not very sparse is made dense."""
+
+STREAMED_FROM = 50_000_000
+"""Stored values (600 MB) from which cells stay where they are and are read in chunks."""
+
+CHUNK = 8192
+"""Cells read at once then."""
 
 PANEL_STREAM, REST_STREAM, CONTROL_STREAM = 21, 22, 23
 """Second part of a seed, so that the tests of one gate are permuted independently."""
@@ -128,7 +135,9 @@ def detectable_conditions(
         row = np.flatnonzero((condition_n == name) & np.isin(batch_n, control_batch_m))
         rng = np.random.default_rng([seed, CONTROL_STREAM, crc32(name.encode())])
         found[name] = (
-            _p_against(x_ng[row], batch_n[row], control_x_mg, control_batch_m, permutations, rng)
+            _p_against(
+                x_ng[row].astype(float, copy=False), batch_n[row], control_x_mg, control_batch_m, permutations, rng
+            )
             if len(row)
             else float("nan")
         )
@@ -244,11 +253,29 @@ def signal_of(panel: CellPanel, order_kn: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _group_sums(panel: CellPanel, order_kn: np.ndarray) -> np.ndarray:
+    if isinstance(panel.x_ng, RowView):
+        return _streamed_sums(panel, order_kn)
     k, n = order_kn.shape
     pointer = np.concatenate([(panel.start_h[None, :] + n * np.arange(k)[:, None]).ravel(), [n * k]])
     shape = (k * len(panel.count_h), panel.x_ng.shape[0])
     member = sparse.csr_matrix((np.ones(n * k), order_kn.ravel(), pointer), shape=shape)
     return _dense(member @ panel.x_ng).reshape(k, len(panel.count_h), -1)
+
+
+def _streamed_sums(panel: CellPanel, order_kn: np.ndarray) -> np.ndarray:
+    """The same sums with cells read in chunks: memory is bounded by a chunk and the sums."""
+    k, n_groups = len(order_kn), len(panel.count_h)
+    group_kn = np.full((k, len(panel.x_ng)), -1, dtype=np.int32)
+    run_n = np.repeat(np.arange(n_groups, dtype=np.int32), panel.count_h)
+    np.put_along_axis(group_kn, order_kn, np.broadcast_to(run_n, order_kn.shape), axis=1)
+    sum_mg = np.zeros((k * n_groups, panel.x_ng.shape[1]))
+    for start in range(0, len(panel.x_ng), CHUNK):
+        draw, cell = np.nonzero(group_kn[:, start : start + CHUNK] >= 0)
+        row = draw * n_groups + group_kn[draw, start + cell]
+        x_ng = panel.x_ng[start : start + CHUNK].astype(np.float64)
+        member = sparse.csr_matrix((np.ones(len(row)), (row, cell)), shape=(len(sum_mg), x_ng.shape[0]))
+        sum_mg += _dense(member @ x_ng)
+    return sum_mg.reshape(k, n_groups, -1)
 
 
 def _between(panel: CellPanel, order_kn: np.ndarray) -> np.ndarray:
@@ -342,7 +369,11 @@ def _dense(x: Any) -> np.ndarray:
 
 
 def _handy(x_ng: Any) -> Any:
-    """Dense float64 unless the matrix is very sparse or very large."""
+    """Dense float64 unless the matrix is very sparse or large; a view of too many cells stays one."""
+    if isinstance(x_ng, RowView):
+        if x_ng.stored() > STREAMED_FROM:
+            return x_ng
+        x_ng = x_ng[:]
     if not sparse.issparse(x_ng):
         return np.asarray(x_ng, dtype=float)
     size = x_ng.shape[0] * x_ng.shape[1]
@@ -352,12 +383,17 @@ def _handy(x_ng: Any) -> Any:
 
 
 def _alike(x_ng: Any, y_mg: Any) -> tuple[Any, Any]:
-    """Both dense, unless both are sparse."""
+    """Both dense, unless both are sparse; of a view the rows that are cut decide."""
+    if isinstance(x_ng, RowView):
+        return x_ng, _alike(x_ng[:0], y_mg)[1]
     both = sparse.issparse(x_ng) and sparse.issparse(y_mg)
     return (x_ng, y_mg) if both else (_dense(x_ng), _dense(y_mg))
 
 
 def _square_rows(x_ng: Any) -> np.ndarray:
+    if isinstance(x_ng, RowView):
+        parts = (x_ng[start : start + CHUNK].astype(np.float64) for start in range(0, len(x_ng), CHUNK))
+        return np.concatenate([_square_rows(part) for part in parts])
     if sparse.issparse(x_ng):
         return np.asarray(x_ng.multiply(x_ng).sum(axis=1)).ravel()
     return np.einsum("ng,ng->n", x_ng, x_ng)

@@ -11,8 +11,8 @@ from scipy import sparse
 
 from perturbfm.errors import CellUsedTwice, PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
-from perturbfm.eval.moments import moments
-from perturbfm.types import Observed, Prediction
+from perturbfm.eval.moments import detected, moments
+from perturbfm.types import Observed, Prediction, RowView
 
 DETECTED_FROM = 0.1
 """A gene is scored for variance where at least this share of the context's input controls detect it."""
@@ -72,12 +72,16 @@ class Truth:
 
     def _measure(self) -> None:
         n_k, n_c = len(self.group_names), len(self.n_c)
-        cell = self.condition_n * n_k + self.group_n
-        n_r, mean_rg, scatter_rg = moments(self.x_ng, cell, n_c * n_k)
-        n_ck = n_r.reshape(n_c, n_k)
+        pair_r, of_n = np.unique(self.condition_n * n_k + self.group_n, return_inverse=True)  # most pairs have no row
+        c_r, k_r = pair_r // n_k, pair_r % n_k
+        n_r, mean_rg, scatter_rg = moments(self.x_ng, of_n, len(pair_r))
+        n_ck = np.zeros((n_c, n_k))
+        n_ck[c_r, k_r] = n_r
         self.weight_ck = n_ck / np.maximum(n_ck.sum(1, keepdims=True), 1.0)
-        self.mean_cg = np.einsum("ck,ckg->cg", self.weight_ck, mean_rg.reshape(n_c, n_k, -1))
-        self.own_noise_cg = self._own_noise(scatter_rg.reshape(n_c, n_k, -1).sum(1), self.n_c - (n_ck > 0).sum(1))
+        self.mean_cg, scatter_cg = np.zeros((2, n_c, mean_rg.shape[1]))
+        np.add.at(self.mean_cg, c_r, self.weight_ck[c_r, k_r][:, None] * mean_rg)
+        np.add.at(scatter_cg, c_r, scatter_rg)
+        self.own_noise_cg = self._own_noise(scatter_cg, self.n_c - (n_ck > 0).sum(1))
 
     def _own_noise(self, scatter_cg: np.ndarray, free_c: np.ndarray) -> np.ndarray:
         """Sampling variance of the mean of a condition's rows, from their spread within batches.
@@ -92,9 +96,9 @@ class Truth:
         return np.where(lone[:, None], shared, own) / np.maximum(self.n_c, 1)[:, None]
 
     @property
-    def x_ng(self) -> Any:
-        """Expression of the rows in use."""
-        return self.observed.x_ng[self.rows]
+    def x_ng(self) -> RowView:
+        """Expression of the rows in use, cut out where it is asked for."""
+        return RowView(self.observed.x_ng, self.rows)
 
     @property
     def has_cells(self) -> bool:
@@ -120,7 +124,7 @@ class Truth:
         number = {name: k for k, name in enumerate(self.group_names)}
         group = np.array([number.get(g, -1) for g in _groups(context, batch, self.observed.match_batch)])
         used = np.flatnonzero(group >= 0)
-        found = Controls(*moments(x[used], group[used], n_k))
+        found = Controls(*moments(RowView(x, used), group[used], n_k))
         alone = np.flatnonzero(self.weight_ck.any(axis=0) & (found.n_k == 0))
         if len(alone):
             raise TooFewControls(
@@ -164,9 +168,8 @@ class Truth:
             return np.ones_like(self.mean_cg, dtype=bool)
         share = {}
         for context in set(self.context_c.tolist()):
-            cells = o.input_mg[np.flatnonzero(o.input_context_m == context)]
-            detected = (cells != 0).sum(axis=0) / cells.shape[0]
-            share[context] = np.asarray(detected).ravel() >= DETECTED_FROM
+            cells = RowView(o.input_mg, np.flatnonzero(o.input_context_m == context))
+            share[context] = detected(cells) >= DETECTED_FROM
         return np.stack([share[c] for c in self.context_c])
 
     def condition_rows(self, condition: int) -> np.ndarray:
@@ -195,8 +198,8 @@ class Truth:
         """The truth of some of the conditions, in the same order."""
         o = self.observed
         row = np.sort(self.rows[np.flatnonzero(keep_c[self.condition_n])])
-        columns = ("idx_n", "x_ng", "intervention_n", "context_n", "batch_n")
-        part = Truth(replace(o, **{k: getattr(o, k)[row] for k in columns}))
+        columns = ("idx_n", "intervention_n", "context_n", "batch_n")
+        part = Truth(replace(o, x_ng=RowView(o.x_ng, row), **{k: getattr(o, k)[row] for k in columns}))
         part.faint = self.faint
         return part
 

@@ -9,6 +9,7 @@ import numpy as np
 from perturbfm.eval.effort import Effort, number
 from perturbfm.eval.gate import UNKNOWN, GateVerdict, gate_context
 from perturbfm.eval.truth import Truth
+from perturbfm.types import RowView
 
 
 def open_gate(truth: Truth, effort: Effort) -> dict[str, GateVerdict]:
@@ -28,7 +29,7 @@ def _gate_of(truth: Truth, context: str, effort: Effort) -> GateVerdict:
     groups = [k for k, name in enumerate(truth.group_names) if name[0] == context]
     batch_names = [truth.group_names[k][1] for k in groups]
     return gate_context(
-        truth.x_ng[rows],
+        RowView(truth.x_ng, rows),
         truth.intervention_c[truth.condition_n[rows]].astype(str),
         np.array([truth.group_names[k][1] for k in truth.group_n[rows]]),
         truth.input.mean_kg[groups],
@@ -36,7 +37,7 @@ def _gate_of(truth: Truth, context: str, effort: Effort) -> GateVerdict:
         batch_names,
         permutations=effort.permutations,
         seed=effort.seed,
-        control_x_mg=o.reference_rg[mine_r],
+        control_x_mg=RowView(o.reference_rg, mine_r),
         control_batch_m=o.reference_batch_r[mine_r].astype(str) if o.match_batch else np.full(len(mine_r), ""),
         control_permutations=effort.permutations,
     )

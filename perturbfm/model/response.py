@@ -102,7 +102,7 @@ class AbstractNetwork(AbstractResponse):
 
     def noise(self, batch: Batch) -> Tensor:
         """A network does not know its own sampling variance; all of it is in the excess."""
-        return torch.zeros_like(batch.x_ng, dtype=torch.float64)
+        return torch.zeros(batch.shape, dtype=torch.float64, device=batch.row_n.device)
 
     def learn_variance(self, table: ConditionTable) -> None:
         """Learn tau2 from residuals of train conditions (too small by what the network has memorised)."""

@@ -9,6 +9,8 @@ To add a way of fitting: one LightningModule here, named by `_target_` in a mode
     preprocess.py    those stages, learned on train rows, recorded, replayed
     encoder.py       vocabularies and sizes, learned from train rows
     batches.py       rows and queries -> Batch, cut from CSR in one slice
+    sampler.py       which rows make which batch; where an epoch stands
+    buffers.py       dense arrays used again
     datamodule.py    the LightningDataModule
     closed_form.py   LightningModule of models that are solved
     gradient.py      LightningModule of models that are fitted by gradient

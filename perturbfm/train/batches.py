@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from perturbfm.data.controls import ControlMatch, group_keys, group_means, match_controls
+from perturbfm.data.controls import ControlMatch, group_keys, match_controls
 from perturbfm.data.dataset import PerturbDataset
+from perturbfm.data.group_statistics import GroupStatistics, group_statistics
+from perturbfm.data.scatter import Scatter
 from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
+from perturbfm.train.buffers import Buffers
 from perturbfm.train.encoder import Encoder, encode
-from perturbfm.types import Batch
+from perturbfm.types import Batch, GroupedBatch, RowView
 
 
 @dataclass(frozen=True)
@@ -41,33 +44,27 @@ def summarise_controls(dataset: PerturbDataset, rows: np.ndarray) -> ControlSumm
     if not len(rows):
         zeros = np.zeros((1, dataset.n_genes), np.float32)
         return ControlSummary(zeros, zeros, np.zeros(1), np.zeros(dataset.n_obs, np.int64))
+    context_m, batch_m = labels.context_n[rows], labels.batch_n[rows]
+    pair_m, pairs = pd.factorize(group_keys(context_m, batch_m, True), sort=True)
+    first_h = np.unique(pair_m, return_index=True)[1]
+    within = group_statistics(dataset.adata.X, pair_m, len(pairs), rows)
     key_n = group_keys(labels.context_n, labels.batch_n, dataset.declared.match != "context")
     known = {k: i for i, k in enumerate(sorted(set(key_n[rows].tolist())))}
-    group_m = np.array([known[k] for k in key_n[rows]])
-    x_mg = dataset.adata.X[rows]
-    mean = group_means(x_mg, group_m, len(known))
-    context = sorted(set(labels.context_n[rows].tolist()))
-    context_m = encode(labels.context_n[rows], tuple(context))
-    var = _within_variance(x_mg, context_m, len(context), labels.batch_n[rows])
-    context_of_k = np.empty(len(known), dtype=np.int64)
-    context_of_k[group_m] = context_m
+    key_h = np.array([known[k] for k in key_n[rows[first_h]]])
+    found = within.merged(key_h, len(known))
+    context_h = np.unique(context_m[first_h].astype(str), return_inverse=True)[1]
+    var_kg = _within_variance(within, context_h)[context_h]
+    of_key_k = np.unique(key_h, return_index=True)[1]
     row_n = np.array([known.get(k, -1) for k in key_n], dtype=np.int64)
-    return ControlSummary(
-        mean.astype(np.float32), var[context_of_k].astype(np.float32), np.bincount(group_m).astype(float), row_n
-    )
+    return ControlSummary(found.mean_kg.astype(np.float32), var_kg[of_key_k].astype(np.float32), found.n_k, row_n)
 
 
-def _within_variance(x_mg: object, context_m: np.ndarray, n_contexts: int, batch_m: np.ndarray) -> np.ndarray:
-    """Variance of single cells per context, around the means of their batches, [k, g]."""
-    pair = np.array([f"{c}\x1f{b}" for c, b in zip(context_m, batch_m, strict=True)], dtype=object)
-    names, group_m = np.unique(pair.astype(str), return_inverse=True)
-    n_b = np.bincount(group_m).astype(float)
-    square = x_mg.multiply(x_mg).tocsr() if hasattr(x_mg, "multiply") else np.asarray(x_mg, float) ** 2
-    scatter = (group_means(square, group_m, len(names)) - group_means(x_mg, group_m, len(names)) ** 2) * n_b[:, None]
-    context_of_b = np.array([int(n.split("\x1f")[0]) for n in names])
-    member = (np.arange(n_contexts)[:, None] == context_of_b).astype(float)
-    free = np.maximum(member @ (n_b - 1.0), 1.0)
-    return np.maximum(member @ scatter, 0.0) / free[:, None]
+def _within_variance(within: GroupStatistics, context_h: np.ndarray) -> np.ndarray:
+    """Variance of single cells per context, around the means of their batches, [contexts, g]."""
+    free, scatter = np.zeros(context_h.max() + 1), np.zeros((context_h.max() + 1, within.scatter_kg.shape[1]))
+    np.add.at(free, context_h, within.n_k - 1.0)
+    np.add.at(scatter, context_h, within.scatter_kg)
+    return scatter / np.maximum(free, 1.0)[:, None]
 
 
 class RowBatches(Dataset[Batch]):
@@ -98,23 +95,32 @@ class RowBatches(Dataset[Batch]):
         self.intervention_n = encode(labels.intervention_n, encoder.interventions)
         self.context_n = encode(labels.context_n, encoder.contexts)
         self.batch_n = encode(labels.batch_n, encoder.batches)
-        pert, self.parts_n = np.unique(labels.pert_n.astype(str), return_inverse=True)
+        self.parts_n, pert = pd.factorize(labels.pert_n, sort=True)
         self.parts_up = encoder.encode_parts(pert)
         self.match = _drawn_match(dataset, split) if truth is None else None
+        self.minus_kg = 0.0 - self.against.mean_kg
+        self.buffers, self.scatter = Buffers(dataset.n_genes), Scatter()
 
     def __getitem__(self, rows: np.ndarray) -> Batch:
         """Batch of the rows, response included."""
         batch = self.blind(rows)
-        control = self.match.take(rows) if self.match is not None else self.against.mean_kg[self.against.row_n[rows]]
-        batch.delta_ng = torch.from_numpy(self.dataset.dense(rows) - control)
+        delta_ng = self.buffers.take(len(rows))
+        if self.match is not None:
+            np.subtract(0.0, self.match.take(rows), out=delta_ng)
+        else:
+            np.take(self.minus_kg, self.against.row_n[rows], axis=0, out=delta_ng, mode="clip")
+        self.scatter.add(self.dataset.adata.X, rows, delta_ng)
+        batch.delta_ng = torch.from_numpy(delta_ng)
         return batch
 
     def blind(self, rows: np.ndarray) -> Batch:
         """Batch of the rows without their response: their expression is not read."""
         group = self.shown.row_n[rows]
-        return Batch(
-            x_ng=torch.from_numpy(self.input_kg[group]),
-            x_var_ng=torch.from_numpy(self.shown.var_kg[group]),
+        present_k, control_n = np.unique(group, return_inverse=True)
+        return GroupedBatch(
+            control_kg=_cut(self.input_kg, present_k),
+            control_var_kg=_cut(self.shown.var_kg, present_k),
+            control_n=torch.from_numpy(control_n),
             x_count_n=torch.from_numpy(self.shown.count_k[group]),
             intervention_n=torch.from_numpy(self.intervention_n[rows]),
             parts_np=torch.from_numpy(self.parts_up[self.parts_n[rows]]),
@@ -122,6 +128,11 @@ class RowBatches(Dataset[Batch]):
             batch_n=torch.from_numpy(self.batch_n[rows]),
             row_n=torch.from_numpy(np.array(rows, dtype=np.int64)),
         )
+
+
+def _cut(value_kg: np.ndarray, group_k: np.ndarray) -> Tensor:
+    """Some groups of a table, copied; -1 (no group) is refused when the batches are made."""
+    return torch.from_numpy(np.take(value_kg, group_k, axis=0, mode="clip").astype(np.float32, copy=False))
 
 
 def _assert_covered(dataset: PerturbDataset, split: Split, shown: ControlSummary, truth: ControlSummary | None) -> None:
@@ -151,7 +162,7 @@ def _drawn_match(dataset: PerturbDataset, split: Split) -> ControlMatch | None:
         np.concatenate([split.train_idx, split.val_idx, split.calib_idx, split.test_idx, split.input_control_idx])
     )
     local = np.searchsorted(used, split.input_control_idx)
-    x_ng, context, batch = dataset.adata.X[used], labels.context_n[used], labels.batch_n[used]
+    x_ng, context, batch = RowView(dataset.adata.X, used), labels.context_n[used], labels.batch_n[used]
     match = match_controls(x_ng, context, batch, local, by="draw", seed=dataset.declared.match_seed)
     row_n = np.zeros(dataset.n_obs, dtype=np.int64)
     row_n[used] = match.row_n
@@ -169,9 +180,8 @@ class QueryBatches(Dataset[Batch]):
 
     def __init__(self, rows: RowBatches, fold_idx: np.ndarray, names_n: np.ndarray) -> None:
         self._blind = rows.blind
-        _, first, inverse = np.unique(names_n[fold_idx].astype(str), return_index=True, return_inverse=True)
-        self.representative_q = fold_idx[first]
-        self.query_n = inverse.reshape(-1)
+        self.query_n = pd.factorize(names_n[fold_idx], sort=True)[0]
+        self.representative_q = fold_idx[np.unique(self.query_n, return_index=True)[1]]
         self.fold_idx = fold_idx
 
     def __len__(self) -> int:
@@ -180,33 +190,6 @@ class QueryBatches(Dataset[Batch]):
     def __getitem__(self, queries: np.ndarray) -> Batch:
         """Blind batch of some queries."""
         return self._blind(self.representative_q[queries])
-
-
-class IndexBatches(Sampler[np.ndarray]):
-    """Arrays of indices, reshuffled every epoch from the seed alone, or in order.
-
-    Args:
-        index: What to deal out.
-        batch_size: Most indices per batch.
-        seed: Seed of the shuffling; None keeps the order.
-    """
-
-    def __init__(self, index: np.ndarray, batch_size: int, seed: int | None) -> None:
-        self.index, self.batch_size, self.seed, self.epoch = index, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-len(self.index) // self.batch_size)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        index = self.index
-        if self.seed is not None:
-            index = np.random.Generator(np.random.PCG64([self.seed, self.epoch])).permutation(index)
-        for start in range(0, len(index), self.batch_size):
-            yield index[start : start + self.batch_size]
 
 
 def together(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from perturbfm.data.controls import group_means
 from perturbfm.train.datamodule import PerturbDataModule
@@ -17,9 +18,9 @@ def train_centroids(datamodule: PerturbDataModule) -> tuple[np.ndarray, np.ndarr
         Two arrays of shape (g,).
     """
     rows, dataset = datamodule.split.train_idx, datamodule.dataset
-    _, condition = np.unique(dataset.labels().condition_n[rows].astype(str), return_inverse=True)
-    n = int(condition.max()) + 1
-    mean_cg = group_means(dataset.adata.X[rows], condition, n)
+    condition, names = pd.factorize(dataset.labels().condition_n[rows], sort=True)
+    n = len(names)
+    mean_cg = group_means(dataset.adata.X, condition, n, rows)
     group_n = datamodule.rows.shown.row_n[rows]
     share = np.zeros((n, len(datamodule.rows.shown.mean_kg)))
     np.add.at(share, (condition, group_n), 1.0)

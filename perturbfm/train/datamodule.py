@@ -8,9 +8,10 @@ from torch.utils.data import DataLoader
 
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.split import Split
-from perturbfm.train.batches import IndexBatches, QueryBatches, RowBatches, summarise_controls
+from perturbfm.train.batches import QueryBatches, RowBatches, summarise_controls
 from perturbfm.train.encoder import Encoder
 from perturbfm.train.preprocess import Preprocessor, nothing
+from perturbfm.train.sampler import IndexBatches, ResumableLoader
 from perturbfm.types import Batch, Learned, join_labels
 
 BLIND_FOLDS = ("calib", "test")
@@ -25,8 +26,9 @@ class PerturbDataModule(pl.LightningDataModule):
         split: The frozen split.
         batch_size: Rows or queries per batch.
         seed: Seed of the shuffling.
-        num_workers: Worker processes of the loaders.
+        num_workers: Worker processes of the loaders; they cut batches ahead, and share the data's pages.
         preprocessor: What was done to the data; None where nothing was.
+        shuffle_block: 0 shuffles all train rows with each other; see `IndexBatches` for disks that are slow at that.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class PerturbDataModule(pl.LightningDataModule):
         seed: int,
         num_workers: int = 0,
         preprocessor: Preprocessor | None = None,
+        shuffle_block: int = 0,
     ) -> None:
         super().__init__()
+        self.shuffle_block = shuffle_block
         self.dataset, self.split, self.preprocessor = dataset, split, preprocessor or nothing(dataset)
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         labels = dataset.labels()
@@ -57,8 +61,10 @@ class PerturbDataModule(pl.LightningDataModule):
         return [*self.preprocessor.provenance(), Learned("vocabulary", self.split.train_idx)]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Train rows, reshuffled every epoch."""
-        return self._loader(self.rows, IndexBatches(self.split.train_idx, self.batch_size, self.seed))
+        """Train rows, reshuffled every epoch; with several processes, this one's share of every batch."""
+        share = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        index = self.split.train_idx
+        return self._loader(self.rows, IndexBatches(index, self.batch_size, self.seed, self.shuffle_block, *share))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation rows, in order; their deltas are truth, so they are taken against reference controls."""
@@ -72,4 +78,10 @@ class PerturbDataModule(pl.LightningDataModule):
         ]
 
     def _loader(self, source: RowBatches | QueryBatches, sampler: IndexBatches) -> DataLoader[Batch]:
-        return DataLoader(source, batch_size=None, sampler=sampler, num_workers=self.num_workers)
+        return ResumableLoader(
+            source,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

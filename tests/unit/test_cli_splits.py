@@ -308,7 +308,8 @@ def test_an_official_split_is_frozen_with_its_origin_and_audited(home, splits, n
             table("\t") + "strange\ttrain\n",
             [],
             2,
-            "OfficialSplitUnfit: An official split names cells that the data do not have: given 1 of 505, first 's",
+            "OfficialSplitUnfit: An official split names cells that the data do not have: "
+            "given 1 of 505, first 'strange'",
         ),
         ("them.toml", "[datasets", [], 2, "UnreadableFile: An official split cannot be read: given them.toml"),
         ("them.pkl", "", [], 2, "PickleRefused: A split dictionary is a pickle"),

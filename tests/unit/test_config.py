@@ -131,7 +131,7 @@ def test_a_value_out_of_range_is_refused(override, expected):
 @pytest.mark.parametrize(
     ("overrides", "key"),
     [
-        (["data=h5ad"], r"data\.name"),
+        (["data=h5ad"], r"data\.path"),
         (["data=artifact"], r"data\.path"),
         (["model=ridge", "model._partial_=false"], r"model\.dims"),
         (["~model"], "model"),
@@ -355,3 +355,15 @@ def test_conf_folder_that_is_not_there_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("PERTURBFM_CONF", str(tmp_path / "none"))
     with pytest.raises(BadValue, match="PERTURBFM_CONF names no folder"):
         config.compose_config([])
+
+
+def test_where_a_matrix_is_kept_is_no_part_of_what_a_run_is():
+    assert hashed(*H5AD) == hashed(*H5AD, "data.cache=true", "data.path=elsewhere.h5ad")
+
+
+def test_shuffling_by_blocks_is_another_run_and_not_doing_so_is_none():
+    assert hashed("trainer.shuffle_block=64") != hashed()
+    cfg = config.compose_config()
+    before = config.config_hash(cfg)
+    del cfg.trainer.shuffle_block
+    assert config.config_hash(cfg) == before

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perturbfm import files
 from perturbfm.errors import OutputNotWritable
 from perturbfm.files import write_bytes, write_gzip, write_json, write_npz, write_text
 
@@ -98,3 +99,20 @@ def test_npz_round_trip_and_no_pickles(tmp_path):
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         write_npz(tmp_path / "g.npz", {"x": np.array(["a", None], dtype=object)})
     assert names(tmp_path) == ["f.npz"]
+
+
+def test_expanded_rows_are_written_as_the_array_would_be(tmp_path, monkeypatch):
+    matrix, rows = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 0, 0, 2, 3])
+    whole = write_npz(tmp_path / "whole.npz", {"x": matrix[rows], "y": np.array("word")}).read_bytes()
+    for block in (1, 6, 10**6):
+        monkeypatch.setattr(files, "_BLOCK", block)
+        pieces = write_npz(tmp_path / "pieces.npz", {"x": files.Expanded(matrix, rows), "y": np.array("word")})
+        assert pieces.read_bytes() == whole
+    with np.load(tmp_path / "pieces.npz", allow_pickle=False) as npz:
+        np.testing.assert_array_equal(npz["x"], matrix[rows])
+
+
+def test_a_compressed_file_is_the_one_that_numpy_writes(tmp_path):
+    arrays = {"x": np.arange(6.0).reshape(2, 3), "names": np.array(["a", "bc"])}
+    np.savez_compressed(tmp_path / "numpy.npz", **arrays)
+    assert write_npz(tmp_path / "ours.npz", arrays).read_bytes() == (tmp_path / "numpy.npz").read_bytes()

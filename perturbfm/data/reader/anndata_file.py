@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from anndata._io.h5ad import read_dataframe
 from anndata.io import read_elem
+from scipy import sparse
 
 from perturbfm.data.reader.raw import BROKEN, Raw, ReadOptions, missing_layer, refusing
 from perturbfm.errors import MissingColumn, MissingValue, UnreadableFile
@@ -166,8 +167,24 @@ def _check_chunks(path: Path, group: Any, place: str) -> None:
             )
 
 
+def has_narrow_values(x: Any) -> bool:
+    """Whether values are half floats or of the other byte order, which scipy's sparse matrices do not take."""
+    if hasattr(x, "dtype") or "data" not in x or not hasattr(x["data"], "dtype"):
+        return False
+    kind = np.dtype(x["data"].dtype)
+    return kind.kind in "iuf" and (kind == np.float16 or not kind.isnative)
+
+
+def _widened(x: Any) -> Any:
+    """A sparse matrix with its values as float32."""
+    parts = (np.asarray(x["data"][()], dtype=np.float32), np.asarray(x["indices"][()]), np.asarray(x["indptr"][()]))
+    shape = tuple(int(v) for v in x.attrs["shape"])
+    kind = sparse.csc_matrix if x.attrs["encoding-type"] == "csc_matrix" else sparse.csr_matrix
+    return kind(parts, shape=shape)
+
+
 def _matrix(group: Any, place: str) -> Any:
-    x_ng = read_elem(group[place])
+    x_ng = _widened(group[place]) if has_narrow_values(group[place]) else read_elem(group[place])
     if isinstance(x_ng, dict) or not hasattr(x_ng, "shape") or x_ng.ndim != 2:
         raise MissingColumn(
             f"{place} is no matrix",

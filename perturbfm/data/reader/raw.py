@@ -107,6 +107,9 @@ def as_float32(x_ng: Any, name: str) -> Any:
         return np.asarray(x_ng, dtype=np.float32)
     try:
         if x_ng.format in ("csr", "csc"):
+            _sign_indices(x_ng)
+            if bool((np.diff(x_ng.indptr) < 0).any()):  # scipy looks only where the last row end is not zero
+                raise ValueError("row ends decrease")
             x_ng.check_format(full_check=True)  # an index beyond the matrix would be read outside of memory
         csr = sparse.csr_matrix(x_ng, dtype=np.float32)
         csr.check_format(full_check=True)
@@ -119,6 +122,13 @@ def as_float32(x_ng: Any, name: str) -> Any:
         ) from e
     csr.sum_duplicates()
     return csr
+
+
+def _sign_indices(x_ng: Any) -> None:
+    """Indices stored as small or unsigned integers become what scipy computes with."""
+    for part in ("indices", "indptr"):
+        if getattr(x_ng, part).dtype not in (np.int32, np.int64) and getattr(x_ng, part).dtype.kind in "iu":
+            setattr(x_ng, part, getattr(x_ng, part).astype(np.int64))
 
 
 def missing_layer(layer: str, known: list[str]) -> MissingColumn:

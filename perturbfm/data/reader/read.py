@@ -44,7 +44,8 @@ def read_raw(path: Path, options: ReadOptions) -> Raw:
 
 
 def _folder(path: Path, options: ReadOptions) -> Raw:
-    names = sorted(p.name for p in path.iterdir())
+    with refusing(path, "data", _KNOWN):
+        names = sorted(p.name for p in path.iterdir())
     if {"zarr.json", ".zgroup", ".zmetadata"} & set(names):
         _check_codecs(path)
         return read_zarr(path, options)
@@ -54,8 +55,16 @@ def _folder(path: Path, options: ReadOptions) -> Raw:
         "There is no such file, but a folder without a data set",
         given=f"{path} with {', '.join(names[:6]) or 'nothing'}",
         expected="a .zarr folder, or matrix.mtx with features and barcodes",
-        fix="Name the file in it: data.path." + _isolated(path),
+        fix=_several(path, names) + _isolated(path),
     )
+
+
+def _several(path: Path, names: list[str]) -> str:
+    """How to name a file in a folder, or several as one data set."""
+    kinds = [m[0] for name in names if (m := _HDF5_NAME.search(name) or _TEXT.search(name))]
+    if len(kinds) < 2:
+        return "Name the file in it: data.path."
+    return f"Name one file in it, or all as one data set: data.path={path}/*{max(set(kinds), key=kinds.count)}."
 
 
 def _file(path: Path, options: ReadOptions) -> Raw:

@@ -31,8 +31,8 @@ class GlobalMean(AbstractClosedForm):
 
     def mean(self, batch: Batch) -> Tensor:
         """The mean, repeated; [n, g]."""
-        return self.mean_g.expand(len(batch.x_ng), -1)
+        return self.mean_g.expand(batch.shape[0], -1)
 
     def noise(self, batch: Batch) -> Tensor:
         """Sampling variance of the mean, repeated; [n, g]."""
-        return self.noise_g.expand(len(batch.x_ng), -1)
+        return self.noise_g.expand(batch.shape[0], -1)

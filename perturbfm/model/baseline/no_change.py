@@ -18,8 +18,8 @@ class NoChange(AbstractClosedForm):
 
     def mean(self, batch: Batch) -> Tensor:
         """Zeros, [n, g]."""
-        return torch.zeros_like(batch.x_ng, dtype=torch.float64)
+        return torch.zeros(batch.shape, dtype=torch.float64, device=batch.row_n.device)
 
     def noise(self, batch: Batch) -> Tensor:
         """Zero is known without error."""
-        return torch.zeros_like(batch.x_ng, dtype=torch.float64)
+        return torch.zeros(batch.shape, dtype=torch.float64, device=batch.row_n.device)

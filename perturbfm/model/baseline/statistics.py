@@ -111,7 +111,7 @@ class ConditionStatistics:
         found = self.row_of.setdefault((key[0], key[1], key[2]), len(self.row_of))
         if found == len(self.control_r):
             i = int(torch.nonzero(inverse == unique_row)[0])
-            shown = tuple(t[i].double().cpu() for t in (batch.x_ng, batch.x_var_ng, batch.x_count_n))
+            shown = tuple(t.double().cpu() for t in (*batch.controls_of(i), batch.x_count_n[i]))
             name = b"".join(t.numpy().tobytes() for t in shown)
             control = self.control_of.setdefault(name, len(self.control_of))
             if control == len(self.controls):

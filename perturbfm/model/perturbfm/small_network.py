@@ -48,4 +48,4 @@ class SmallNetwork(AbstractNetwork):
 
     def cell_variance(self, batch: Batch) -> Tensor:
         """One learned variance per gene, [n, g]."""
-        return self.log_var_g.exp().expand(len(batch.x_ng), -1)
+        return self.log_var_g.exp().expand(batch.shape[0], -1)

@@ -138,9 +138,13 @@ def test_fetch_says_the_terms_first_and_the_yaml_last(capsys, shelf):
     text = out.split("# conf/data/tiny.yaml\n")[1].split("\n\n")[0]
     said = yaml.safe_load(text)
     assert said["path"] == str(shelf / "tiny" / "a.h5ad")
-    assert (said["pert_column"], said["context_column"], said["target_sum"]) == ("gene", None, 10000.0)
+    assert (said["pert_column"], said["context_column"], said["target_sum"]) == (
+        "gene",
+        "not known here: say it",
+        10000.0,
+    )
     assert len(text.splitlines()) <= 10
-    assert "context_column: null   # not known here: say it" in text
+    assert 'context_column: "not known here: say it"' in text
     assert "note: a trap" in out
 
 
@@ -152,9 +156,9 @@ def test_the_printed_yaml_reads_the_fetched_file(capsys, shelf, tmp_path, monkey
     (conf / "tiny.yaml").write_text(text)
     monkeypatch.setenv("PERTURBFM_CONF", str(conf.parent))
     code, _, err = typed(capsys, "info", "--data", "tiny")
-    assert code == 3, err
-    assert "The context is not declared once" in err
-    (conf / "tiny.yaml").write_text(text.replace("context_column: null", "context_column: line"))
+    assert code == 2, err
+    assert "Missing column 'not known here: say it' in obs" in err
+    (conf / "tiny.yaml").write_text(text.replace('"not known here: say it"', "line"))
     code, out, _ = typed(capsys, "info", "--data", "tiny")
     assert code == 0
     assert "tiny: 20 cells x 6 genes" in out

@@ -54,6 +54,7 @@ OPTIONS = {
     "batch_column": "plate",
     "control_labels": ["DMSO", "NT"],
     "delimiter": ",",
+    "match": "context",
     "mode": "drug",
 }
 AS_COUNTS = {"scale": "counts", "target_sum": 10.0}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from perturbfm.data import load_file
 from perturbfm.errors import BadValue, LabelMalformed, MissingColumn, MissingLabel, MissingValue, UnknownValue
 
 LABELS = ["control", "A", "control", "B"]
@@ -75,11 +76,38 @@ def test_a_row_that_lacks_one_of_several_columns_is_refused(labelled):
 
 @pytest.mark.parametrize(
     "given",
-    [{"context": None}, {"context_column": "set"}, {"file_context": True}, {"context": None, "context_column": None}],
+    [{"context_column": "set"}, {"file_context": True}, {"context": "K562", "file_context": True}],
 )
 def test_the_context_must_be_declared_once(labelled, given):
     with pytest.raises(BadValue, match="The context is not declared once"):
         labelled(LABELS, COLUMNS, **given)
+
+
+def test_a_context_that_is_not_named_is_the_data_set_and_recorded(labelled):
+    data = labelled(LABELS, COLUMNS, context=None)
+    assert set(data.obs["context_id"]) == {"small"}
+    assert data.declared.source == "one context, named after the data set (small)"
+
+
+@pytest.mark.parametrize(
+    ("column", "given", "match"),
+    [
+        (None, None, "context"),
+        ("plate", None, "context_batch"),
+        ("plate", "context", "context"),
+        (None, "draw", "draw"),
+    ],
+)
+def test_controls_are_matched_within_batches_where_there_are_any(labelled, column, given, match):
+    plates = {**COLUMNS, "plate": ["1", "1", "1", "1"]}
+    assert labelled(LABELS, plates, batch_column=column, match=given).declared.match == match
+
+
+def test_a_data_set_without_a_name_has_that_of_its_file(labelled, tmp_path):
+    labelled(LABELS, COLUMNS)
+    given = {"pert_column": "pert", "context_column": None, "batch_column": None, "mode": "drug"}
+    data = load_file(None, str(tmp_path / "file.h5ad"), "log1p", **given)
+    assert (data.declared.name, set(data.obs["context_id"])) == ("file", {"file"})
 
 
 def test_an_empty_list_of_columns_is_refused(labelled):

@@ -312,3 +312,36 @@ def test_papalexi_is_powered_with_batches(real_data):
     assert got.verdict == "powered"
     assert got.n_conditions == 25
     assert got.n_eff == pytest.approx(5.3, abs=0.2)
+
+
+# --- cells that stay on disk -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_cells_that_are_read_in_chunks_give_the_same_verdict(monkeypatch, kind):
+    from perturbfm.eval import permutation
+    from perturbfm.types import RowView
+
+    rng = np.random.default_rng(4)
+    n, genes = 240, 9
+    condition, batch = rng.choice([f"p{i}" for i in range(12)], n), rng.choice(["a", "b"], n)
+    x = rng.poisson(1.0, (n, genes)).astype(np.float32)
+    x[:, 0] += np.array([int(c[1:]) for c in condition]) * 0.3
+    control, means = rng.poisson(1.0, (50, genes)).astype(np.float32), np.ones((2, genes))
+    known = {"permutations": 60, "seed": 1, "control_batch_m": rng.choice(["a", "b"], 50), "control_permutations": 40}
+
+    def verdict(cells, controls):
+        return gate_context(cells, condition, batch, means, means, ["a", "b"], control_x_mg=controls, **known)
+
+    held = verdict(kind(x), kind(control))
+    shuffled = rng.permutation(n)
+    view = RowView(kind(x[shuffled]), np.argsort(shuffled)), RowView(kind(control), np.arange(50))
+    few = verdict(*view)
+    monkeypatch.setattr(permutation, "STREAMED_FROM", 300)
+    monkeypatch.setattr(permutation, "CHUNK", 31)
+    streamed = verdict(*view)
+    for found in (few, streamed):
+        assert (found.verdict, found.p, found.reason) == (held.verdict, held.p, held.reason)
+        np.testing.assert_allclose(found.signal_c, held.signal_c, rtol=1e-10)
+        np.testing.assert_array_equal(found.p_control_c, held.p_control_c)
+    assert held.p < 0.05

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from perturbfm.errors import ContextWithoutControls
-from perturbfm.train.batches import IndexBatches
+from perturbfm.model.baseline.global_mean import GlobalMean
+from perturbfm.model.baseline.statistics import ConditionStatistics
+from perturbfm.train.sampler import IndexBatches
 
 
 def by_hand(dataset, controls, row, by_batch):
@@ -81,6 +83,19 @@ def test_blind_batches_carry_no_response(datamodule):
     full, blind = datamodule.rows[rows], datamodule.rows.blind(rows)
     assert blind.delta_ng is None
     assert torch.equal(full.x_ng, blind.x_ng)
+
+
+@pytest.mark.parametrize("match", ["context", "context_batch"])
+def test_means_are_fitted_without_a_dense_copy_of_the_controls(tiny, match):
+    dataset = tiny.data(match=match)
+    module = tiny.module(dataset, tiny.split(dataset))
+    statistics, model = ConditionStatistics(), GlobalMean(module.encoder.dims)
+    for batch in module.train_dataloader():
+        statistics.add(batch)
+        model.mean(batch)
+        model.noise(batch)
+        assert not {"x_ng", "x_var_ng"} & vars(batch).keys()
+        assert len(batch.control_kg) == len(np.unique(module.rows.shown.row_n[batch.row_n]))
 
 
 @pytest.mark.parametrize("match", ["context", "context_batch", "draw"])

@@ -22,7 +22,6 @@ from perturbfm.errors import (
     SplitOfOtherData,
 )
 from perturbfm.model.perturbfm.small_network import SmallNetwork
-from perturbfm.train.batches import IndexBatches
 from perturbfm.train.fit import TrainerSettings
 from perturbfm.train.guards import (
     FoldsStayApart,
@@ -34,6 +33,7 @@ from perturbfm.train.guards import (
     SplitStaysLocked,
     guards,
 )
+from perturbfm.train.sampler import IndexBatches
 
 GUARDS = (RunLeavesATrace, SplitStaysLocked, FoldsStayApart, GenesStayInOrder, LossStaysFinite, SplitHashIsCarried)
 REPO = Path(__file__).parents[3]

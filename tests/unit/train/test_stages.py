@@ -146,7 +146,7 @@ def test_a_fixed_target_learns_nothing(raw):
 
 def test_library_sizes_of_a_column_take_the_place_of_row_sums(raw):
     size = np.linspace(1000, 3000, CELLS)
-    part = replace(raw, obs=raw.obs.assign(size=size))
+    part = replace(raw, obs=raw.obs.assign(library_size=size))
     stage = NormaliseTotal()
     learned = stage.learn(part)
     assert learned["target"] == pytest.approx(2000, abs=0.01)

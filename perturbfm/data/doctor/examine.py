@@ -1,0 +1,69 @@
+"""A file, examined: facts, a proposal, findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from perturbfm.data.doctor.finding import STOP, Finding
+from perturbfm.data.doctor.hazard import HAZARDS
+from perturbfm.data.doctor.propose import Proposal, propose
+from perturbfm.data.doctor.survey import Survey, survey
+from perturbfm.data.reader.raw import ReadOptions
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What `examine` found.
+
+    Attributes:
+        survey: Facts.
+        proposal: Keys of the loader.
+        findings: What would mislead, and what to do.
+    """
+
+    survey: Survey
+    proposal: Proposal
+    findings: tuple[Finding, ...]
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether the proposal is complete and nothing must be mended first."""
+        return not self.proposal.is_open and all(f.level != STOP for f in self.findings)
+
+    def about(self) -> str:
+        """One line: what this file is."""
+        s = self.survey
+        kind = "sparse" if s.sample.is_sparse else "dense"
+        unit = "conditions" if self.proposal.keys.get("unit") == "pseudobulk" else "cells"
+        filled = s.sample.n_stored / max(1, s.n_obs * len(s.genes))
+        size = f"{s.n_obs:,} {unit} x {len(s.genes):,} genes"
+        return f"{s.path.name}: {size}, {kind} ({filled:.1%} stored), {s.n_bytes / 1e6:.1f} MB"
+
+
+def examine(
+    path: Path, name: str, given: dict[str, Any] | None = None, options: ReadOptions | None = None
+) -> Examination:
+    """Examine a file without reading all of it, where it is large.
+
+    Args:
+        path: File or folder.
+        name: Name of the data set to propose.
+        given: Loader keys that are known; they are taken over.
+        options: What a reader must know.
+
+    Raises:
+        UnreadableFile: Missing, truncated, or of no known format.
+    """
+    given = given or {}
+    facts = survey(path, options or _options(given))
+    proposal = propose(facts, name, given)
+    findings = [finding for hazard in HAZARDS for finding in hazard(facts, proposal)]
+    return Examination(facts, proposal, tuple(findings))
+
+
+def _options(given: dict[str, Any]) -> ReadOptions:
+    """What a reader must know, among the keys of the loader."""
+    known = {f.name for f in fields(ReadOptions)}
+    return ReadOptions(**{key: value for key, value in given.items() if key in known})

@@ -1,0 +1,87 @@
+"""Hazards of doses and times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from perturbfm.data.doctor import column, place, vocabulary
+from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding, listed
+from perturbfm.data.doctor.propose import Proposal, can_be_amounts
+from perturbfm.data.doctor.survey import Survey, words
+
+
+def doses(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Doses may be text, carry codes for missing, disagree with their label, or be in another unit than is said."""
+    if p.pert is None:
+        return
+    c = p.keys.get("dose_column")
+    if not isinstance(c, str) or c not in s.obs.columns:
+        yield from _unused(s, p)
+        return
+    text = words(s.obs[c])
+    number = pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(float)
+    control = column.is_control(s, p.pert)
+    treated = ~control & ~np.isin(s.words(p.pert.name), list(p.pert.missing))
+    code = np.isfinite(number) & (number < 0)
+    if code.any():
+        shown = f"{c} has {listed(pd.unique(text[code]))} in {int(code.sum())} rows"
+        yield Finding("dose_codes", WARN, shown, "missing_doses reads them as none.")
+    bare = treated & ((text == "") | code | (number == 0))
+    if bare.any():
+        said = [v for v in pd.unique(text[bare]) if v]
+        drop = f"leave them out with drop: {{{c}: [{listed(said)}]}}, " if said and (text[bare] != "").all() else ""
+        fix = f"Give them a dose in the file, {drop}or declare their label a control."
+        yield Finding("dose_missing", STOP, f"{int(bare.sum())} perturbed rows have no dose above zero", fix)
+    if control.any() and bool((number[control] > 0).any()):
+        yield Finding("dose_of_controls", NOTE, "controls have doses", "They are read as none: a control has no dose.")
+    if "dose_unit" not in p.keys and np.isfinite(number).any() and np.nanmax(number) >= 1000:
+        fix = "Set dose_unit: uM with dose_factor: 0.001 if that is nM."
+        yield Finding("dose_unit", WARN, f"{c} goes up to {np.nanmax(number):g}, as nM would", fix)
+    yield from _dose_label(s, c, number)
+
+
+def _unused(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Columns of doses that are not proposed: they say nothing, or cannot be read as numbers."""
+    amounts = [c for c in s.obs.columns if vocabulary.rank(c, vocabulary.DOSE) is not None]
+    speaking = [c for c in s.text if re.search(r"dose|conc", c.lower()) and vocabulary.rank(c, _OTHER) is None]
+    for c in dict.fromkeys([*amounts, *speaking]):
+        if c == (p.pert.name if p.pert else None) or s.obs[c].nunique() < 1:
+            continue
+        if not can_be_amounts(s, p, c) and s.levels(c).size > 1:
+            fix = "Write the dose alone into a column of numbers and name it in dose_column; its label keeps it apart."
+            shown = listed(s.levels(c).index[:1])
+            message = f"{c} holds doses in words, e.g. {shown}; doses of a perturbation are pooled"
+            yield Finding("dose_in_words", WARN, message, fix)
+        elif c in amounts:
+            yield Finding("dose_says_nothing", NOTE, f"{c} has one value per perturbation", "It is not used.")
+
+
+_OTHER = (*vocabulary.DOSE_UNIT, *vocabulary.DOSE_LABEL)
+
+
+def _dose_label(s: Survey, c: str, number: np.ndarray) -> Iterator[Finding]:
+    """A second column that says the dose in words must say the same number."""
+    label = place.named(s, vocabulary.DOSE_LABEL)
+    if label is None or label == c:
+        return
+    codes, unique = pd.factorize(words(s.obs[label]))
+    said = np.array([_first_number(str(t)) for t in unique])[codes]
+    both = np.isfinite(said) & np.isfinite(number) & (said > 0) & (number > 0)
+    off = both & ~np.isclose(said, number, rtol=0.01)
+    if off.any():
+        first = int(np.flatnonzero(off)[0])
+        message = f"{c} and {label} disagree in {int(off.sum())} rows, first {str(s.obs.index[first])!r}"
+        yield Finding("dose_disagrees", STOP, message, "Correct the file; dose_label_column keeps checking it.")
+    lost = np.isfinite(said) & (said > 0) & ~(number > 0)
+    if lost.any():
+        message = f"{int(lost.sum())} rows have a dose in {label} and none in {c}"
+        yield Finding("dose_disagrees", STOP, message, "Correct the file, or leave these rows out.")
+
+
+def _first_number(text: str) -> float:
+    match = re.match(r"\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)", text)
+    return float(match[1]) if match else np.nan

@@ -1,0 +1,231 @@
+"""The loader's keys for a file, each with its reason; what cannot be told stays open and is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perturbfm.data.column import names_of
+from perturbfm.data.doctor import column, place, vocabulary
+from perturbfm.data.doctor.column import PertColumn
+from perturbfm.data.doctor.finding import listed
+from perturbfm.data.doctor.scale import SCALED, UNLOGGED, ScaleEvidence, row_sums, scale_of
+from perturbfm.data.doctor.survey import Survey, words
+
+TARGET_SUM = 10000.0
+UNKNOWN = "???"
+
+
+@dataclass
+class Proposal:
+    """Keys of `perturbfm.data.file.load_file` with reasons.
+
+    Attributes:
+        keys: What goes into the yaml.
+        reasons: Why, by key.
+        pert: How perturbation labels read; None where no column can hold them.
+        scale: What the matrix says.
+        is_control_n: Which rows are controls.
+    """
+
+    keys: dict[str, Any]
+    reasons: dict[str, str]
+    pert: PertColumn | None
+    scale: ScaleEvidence
+    is_control_n: np.ndarray | None = None
+    further: dict[str, str] = field(default_factory=dict)
+
+    def set(self, key: str, value: Any, reason: str) -> None:
+        """Propose a value."""
+        self.keys[key], self.reasons[key] = value, reason
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something must be filled in by hand."""
+        return UNKNOWN in map(str, self.keys.values())
+
+
+def propose(survey: Survey, name: str, given: dict[str, Any]) -> Proposal:
+    """Propose keys; what is given is taken over as it is, and the rest is read in its light."""
+    pert = column.pert_column(survey, given)
+    control = column.is_control(survey, pert) if pert is not None else None
+    scale = scale_of(survey, control)
+    p = Proposal({"name": name, "path": str(survey.path.absolute())}, {}, pert, scale, control)
+    _matrix(survey, p, given)
+    if pert is None:
+        p.set("pert_column", UNKNOWN, f"no column reads like perturbations: {listed(survey.obs.columns, 12) or 'none'}")
+    else:
+        _labels(survey, p, pert)
+        _places(survey, p, pert, given)
+        _amounts(survey, p, pert)
+        _mode(survey, p, pert)
+        _unit(survey, p, pert)
+    for key, value in given.items():
+        p.set(key, value, "given")
+    if {"mode", "mode_column"} & set(given):
+        for key in {"mode", "mode_column", "mode_values"} - set(given):
+            p.keys.pop(key, None)
+    if p.keys.get("scale") != "counts":
+        for key in {"target_sum", "size_column"} - set(given):
+            p.keys.pop(key, None)
+    return p
+
+
+def _matrix(survey: Survey, p: Proposal, given: dict[str, Any]) -> None:
+    named = [x for name in vocabulary.COUNT_LAYERS for x in survey.layers if x.lower() == name]
+    counts = named[0] if named and "layer" not in given else None
+    scale = p.scale.scale
+    if scale in (UNLOGGED, SCALED):
+        if counts is not None:
+            p.set("layer", counts, f"X is {scale}; this layer is named like counts")
+            scale = "counts"
+        else:
+            p.set("scale", UNKNOWN, f"X is {scale} ({p.scale.reason}), which is no scale of a data set")
+            return
+    p.set("scale", scale, p.scale.reason if "layer" not in p.keys else p.reasons["layer"])
+    if scale == "counts":
+        p.set("target_sum", TARGET_SUM, "explicit, so that no median of all cells leaks; null leaves it to preprocess=")
+        sums = row_sums(survey)
+        size, reason = place.size_column(survey, sums) if "layer" not in p.keys else (None, "")
+        if size is not None:
+            p.set("size_column", size, reason)
+        elif reason:
+            p.further["size_column"] = reason
+
+
+def _labels(survey: Survey, p: Proposal, pert: PertColumn) -> None:
+    n = survey.levels(pert.name).size
+    others = f"; also {listed(pert.others)}" if pert.others else ""
+    p.set("pert_column", pert.name, f"{n} labels{others}")
+    if pert.controls:
+        rows = int(column.is_control(survey, pert).sum())
+        where = f"{rows} rows, by column {pert.flag}" if pert.by_flag else f"{rows} rows"
+        p.set("control_labels", list(pert.controls), where)
+    elif p.scale.scale == "delta":
+        p.set("controls", "baked_in", "no control label, and values are differences")
+    else:
+        p.set("control_labels", UNKNOWN, f"none of {listed(survey.levels(pert.name).index, 8)} reads so")
+    if p.scale.scale == "delta":
+        p.set("controls", "baked_in", "values are differences from control already")
+    if pert.delimiter is not None:
+        p.set("delimiter", pert.delimiter, "joins parts that occur elsewhere")
+    if pert.drop_control_parts:
+        p.set("drop_control_parts", True, "singles are written with a control part")
+    if pert.guide_pattern is not None:
+        p.set("guide_pattern", pert.guide_pattern, "labels are guides; their target is the perturbation")
+    if pert.missing:
+        gone = int(np.isin(survey.words(pert.name), list(pert.missing)).sum())
+        p.set("drop_missing", True, f"{gone} rows without a label")
+        extra = [m for m in pert.missing if m.lower() not in ("", "nan")]
+        if extra:
+            p.set("missing_labels", extra, "labels that say there is none")
+
+
+def _places(survey: Survey, p: Proposal, pert: PertColumn, given: dict[str, Any]) -> None:
+    context = _context(survey, p, pert, given)
+    batch = place.batch_column(survey, pert, context) if p.keys.get("controls") != "baked_in" else None
+    if batch is not None:
+        p.set("batch_column", batch, f"{survey.levels(batch).size} batches, each with controls; deltas compare within")
+    found = place.covariates(survey, [pert.name, *pert.others, *context, batch])
+    if found:
+        p.set("covariates", found, "may be held out, or explain away an effect")
+
+
+def _context(survey: Survey, p: Proposal, pert: PertColumn, given: dict[str, Any]) -> list[str]:
+    """Propose the context: a column of cell lines or types, with what else was done to the cells."""
+    if "context_column" in given or "context" in given:
+        return [c for c in names_of(given.get("context_column")) if c in survey.obs.columns]
+    one = place.context_column(survey, pert)
+    more = place.setting_columns(survey, pert, one)
+    context = [c for c in (one, *more) if c is not None]
+    if not context:
+        p.set("context_column", None, "no column of cell lines or types: one context, named after the data set")
+    elif len(context) == 1:
+        p.set("context_column", context[0], f"{survey.levels(context[0]).size} contexts")
+    else:
+        n = len(pd.unique(survey.words(context)))
+        why = f"the same perturbation under another {listed(more)} is another effect"
+        p.set("context_column", context, f"{n} contexts: {why}")
+    return context
+
+
+def _amounts(survey: Survey, p: Proposal, pert: PertColumn) -> None:
+    for kind, names, units in (
+        ("dose", vocabulary.DOSE, vocabulary.DOSE_UNIT),
+        ("time", vocabulary.TIME, vocabulary.TIME_UNIT),
+    ):
+        c = place.named(survey, names, least=2)
+        if c is None or not _informative(survey, c, pert) or not can_be_amounts(survey, p, c):
+            continue
+        p.set(f"{kind}_column", c, f"{survey.obs[c].nunique()} values")
+        codes = [v for v in pd.unique(words(survey.obs[c])) if _negative(v)]
+        if codes and kind == "dose":
+            p.set("missing_doses", sorted(codes), "negative numbers stand for none")
+        unit = place.named(survey, units)
+        known = [] if unit is None else [u for u in map(str, survey.levels(unit).index) if u and not _negative(u)]
+        if len(known) == 1:
+            p.set(f"{kind}_unit", known[0], f"column {unit}")
+        elif vocabulary.unit_of(c)[1]:
+            p.set(f"{kind}_unit", vocabulary.unit_of(c)[1], f"the name of {c}")
+
+
+def can_be_amounts(survey: Survey, p: Proposal, c: str) -> bool:
+    """Whether a column reads as numbers, or numbers joined by the delimiter."""
+    if c not in survey.text:
+        return True
+    sign = p.pert.delimiter if p.pert is not None else None
+    parts = [q.strip() for v in survey.levels(c).index for q in (v.split(sign) if sign else [v])]
+    return bool(pd.to_numeric(pd.Series([q for q in parts if q], dtype=object), errors="coerce").notna().all())
+
+
+def _informative(survey: Survey, c: str, pert: PertColumn) -> bool:
+    """Whether some perturbation has several values: `1` for singles and `1+1` for doubles says nothing."""
+    treated = ~column.is_control(survey, pert)
+    pairs = pd.DataFrame({"p": survey.words(pert.name)[treated], "v": words(survey.obs[c])[treated]}).drop_duplicates()
+    return bool((pairs.groupby("p").size() > 1).any())
+
+
+def _negative(text: str) -> bool:
+    try:
+        return float(text) < 0
+    except ValueError:
+        return False
+
+
+def _mode(survey: Survey, p: Proposal, pert: PertColumn) -> None:
+    treated = ~column.is_control(survey, pert)
+    for name in vocabulary.MODE:
+        for c, values in survey.text.items():
+            if vocabulary.plain(c) != vocabulary.plain(name):
+                continue
+            levels = sorted(set(pd.unique(values[treated])) - {""})
+            table = {
+                v: vocabulary.MODE_OF[k] for v in levels if (k := v.lower().replace("-", "_")) in vocabulary.MODE_OF
+            }
+            if not levels or len(table) != len(levels):
+                continue
+            if len(set(table.values())) == 1:
+                p.set("mode", next(iter(table.values())), f"column {c}: {', '.join(levels)}")
+            else:
+                p.set("mode_column", c, ", ".join(levels))
+                p.set("mode_values", table, "so that no mode passes for another")
+            return
+    if "dose_column" in p.keys or any(x.lower().startswith(("dmso", "vehicle", "dimethyl")) for x in pert.controls):
+        p.set("mode", "drug", "doses or a vehicle control")
+    else:
+        p.set("mode", "other", "the file does not tell: activation, knockdown, knockout, drug or ligand, if you know")
+
+
+def _unit(survey: Survey, p: Proposal, pert: PertColumn) -> None:
+    """Rows are conditions where hardly any condition has two."""
+    treated = ~column.is_control(survey, pert)
+    if "drop_missing" in p.keys:
+        treated &= ~np.isin(survey.words(pert.name), list(pert.missing))
+    keys = [pert.name, *(p.keys.get(k) for k in ("context_column", "batch_column", "dose_column", "time_column"))]
+    used = [c for k in keys for c in names_of(k) if c in survey.obs.columns]
+    size = pd.DataFrame({c: survey.words(c)[treated] for c in dict.fromkeys(used)}).value_counts()
+    if len(size) and float((size == 1).mean()) > 0.9:
+        p.set("unit", "pseudobulk", f"{len(size)} conditions, one row each")
