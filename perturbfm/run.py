@@ -211,13 +211,16 @@ def ordered(arguments: Sequence[str]) -> list[str]:
     return [*(a for a in arguments if a in flags), *(a for a in arguments if a not in flags)]
 
 
-def guarded(call: Any, overrides: Sequence[str]) -> int:
-    """Call something and turn what it raises into a message and an exit code.
+RUN_STOPPED = "Interrupted. What was written is whole; a run that had begun says interrupted in its manifest."
+
+
+def guarded(call: Any, overrides: Sequence[str], stopped: str = RUN_STOPPED) -> int:
+    """Call something and turn what it raises into a message (`stopped` for Ctrl-C) and an exit code.
 
     When nobody reads the output any more (`| head`), the rest is dropped without a word.
     """
     try:
-        code = _code_of(call, overrides)
+        code = _code_of(call, overrides, stopped)
         print(end="", flush=True)
     except BrokenPipeError:
         _speak_to_nobody()
@@ -225,7 +228,7 @@ def guarded(call: Any, overrides: Sequence[str]) -> int:
     return code
 
 
-def _code_of(call: Any, overrides: Sequence[str]) -> int:
+def _code_of(call: Any, overrides: Sequence[str], stopped: str) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -237,7 +240,7 @@ def _code_of(call: Any, overrides: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException, YAMLError) as e:
         return _say(config.translated(e, overrides))
     except KeyboardInterrupt:
-        print("Interrupted. What was written is whole; the run's manifest says interrupted.", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     except MemoryError as e:
         print(f"ResourceError: out of memory: {e}. Use fewer genes or smaller batches.", file=sys.stderr)

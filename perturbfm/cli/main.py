@@ -10,6 +10,8 @@ from perturbfm.cli import compose, data, doctor, evaluate, external, splits, tra
 
 VERBS = (doctor, compose, data, splits, train, evaluate, external)
 
+STOPPED = "Interrupted. What has its final name is whole; the same command can be given again."
+
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
@@ -28,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run the verb, return its exit code."""
     arguments = parser().parse_args(argv)
-    from perturbfm.run import guarded
+    from perturbfm.run import RUN_STOPPED, guarded
 
-    return guarded(lambda: arguments.call(arguments), getattr(arguments, "set", None) or [])
+    stopped = RUN_STOPPED if arguments.verb == "train" else STOPPED
+    return guarded(lambda: arguments.call(arguments), getattr(arguments, "set", None) or [], stopped)

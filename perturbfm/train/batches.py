@@ -31,7 +31,8 @@ class ControlSummary:
 
     Attributes:
         mean_kg: Mean of each group's controls.
-        var_kg: Variance (ddof 1) of single control cells of the group's context, within batches.
+        var_kg: Variance (ddof 1) of single control cells, within batches: of the group's context, or, where batches are
+            matched, of those batches of it that train has; of the batch itself where train lacks the batch alone.
         count_k: Number of cells behind each mean.
         row_n: Group of every row of the data; -1 for rows whose group has no such control.
     """
@@ -42,8 +43,14 @@ class ControlSummary:
     row_n: np.ndarray
 
 
-def summarise_controls(dataset: PerturbDataset, rows: np.ndarray) -> ControlSummary:
-    """Summarise some control rows per context, or per context and batch; zeros where the file has no controls."""
+def summarise_controls(dataset: PerturbDataset, rows: np.ndarray, train_idx: np.ndarray) -> ControlSummary:
+    """Summarise some control rows per context, or per context and batch; zeros where the file has no controls.
+
+    Args:
+        dataset: The data.
+        rows: The controls.
+        train_idx: Rows of train: controls of a held-out batch are no part of what its rows are shown.
+    """
     labels = dataset.labels()
     if not len(rows):
         zeros = np.zeros((1, dataset.n_genes), np.float32)
@@ -52,22 +59,32 @@ def summarise_controls(dataset: PerturbDataset, rows: np.ndarray) -> ControlSumm
     pair_m, pairs = pd.factorize(group_keys(context_m, batch_m, True), sort=True)
     first_h = np.unique(pair_m, return_index=True)[1]
     within = group_statistics(dataset.adata.X, pair_m, len(pairs), rows)
-    key_n = group_keys(labels.context_n, labels.batch_n, dataset.declared.match != "context")
+    by_batch = dataset.declared.match != "context"
+    key_n = group_keys(labels.context_n, labels.batch_n, by_batch)
     known = {k: i for i, k in enumerate(sorted(set(key_n[rows].tolist())))}
     key_h = np.array([known[k] for k in key_n[rows[first_h]]])
     found = within.merged(key_h, len(known))
     context_h = np.unique(context_m[first_h].astype(str), return_inverse=True)[1]
-    var_kg = _within_variance(within, context_h)[context_h]
+    pool_h = _pools(context_h, np.isin(pairs, np.unique(key_n[train_idx]))) if by_batch else context_h
+    var_kg = _within_variance(within, pool_h)[pool_h]
     of_key_k = np.unique(key_h, return_index=True)[1]
     row_n = np.array([known.get(k, -1) for k in key_n], dtype=np.int64)
     return ControlSummary(found.mean_kg.astype(np.float32), var_kg[of_key_k].astype(np.float32), found.n_k, row_n)
 
 
-def _within_variance(within: GroupStatistics, context_h: np.ndarray) -> np.ndarray:
-    """Variance of single cells per context, around the means of their batches, [contexts, g]."""
-    free, scatter = np.zeros(context_h.max() + 1), np.zeros((context_h.max() + 1, within.scatter_kg.shape[1]))
-    np.add.at(free, context_h, within.n_k - 1.0)
-    np.add.at(scatter, context_h, within.scatter_kg)
+def _pools(context_h: np.ndarray, in_train_h: np.ndarray) -> np.ndarray:
+    """Which batches share a variance: a context's, less those that train lacks while it has others of the context."""
+    apart_h = ~in_train_h & np.isin(context_h, context_h[in_train_h])
+    return np.unique(
+        np.where(apart_h, context_h.max() + 1 + np.arange(len(context_h)), context_h), return_inverse=True
+    )[1]
+
+
+def _within_variance(within: GroupStatistics, pool_h: np.ndarray) -> np.ndarray:
+    """Variance of single cells per pool of batches, around the means of these, [pools, g]."""
+    free, scatter = np.zeros(pool_h.max() + 1), np.zeros((pool_h.max() + 1, within.scatter_kg.shape[1]))
+    np.add.at(free, pool_h, within.n_k - 1.0)
+    np.add.at(scatter, pool_h, within.scatter_kg)
     return scatter / np.maximum(free, 1.0)[:, None]
 
 

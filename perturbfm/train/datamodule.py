@@ -47,8 +47,8 @@ class PerturbDataModule(pl.LightningDataModule):
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         labels = dataset.labels()
         self.encoder = Encoder.learn(labels, split.train_idx, dataset.genes)
-        shown = summarise_controls(dataset, split.input_control_idx)
-        truth = summarise_controls(dataset, split.reference_control_idx)
+        shown = summarise_controls(dataset, split.input_control_idx, split.train_idx)
+        truth = summarise_controls(dataset, split.reference_control_idx, split.train_idx)
         input_kg = self.preprocessor.view(shown.mean_kg, dataset.genes)
         self.rows = RowBatches(dataset, split, self.encoder, shown, input_kg=input_kg)
         self.val_rows = RowBatches(dataset, split, self.encoder, shown, truth, input_kg=input_kg)

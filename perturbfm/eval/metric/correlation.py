@@ -17,6 +17,10 @@ ROUNDING = 1e-12
 """A vector shorter than this share of the numbers it is a difference of is rounding, and has no direction."""
 
 
+SAME_AS_TRAIN_MEAN = 1e-5
+"""A prediction nearer to the train mean delta than this share of its norm is that mean, in float32 sums."""
+
+
 def pearson_delta(case: Case, *, reference: str) -> PerCondition:
     r"""Pearson correlation over genes of predicted and true deltas, against one of four references.
 
@@ -31,8 +35,9 @@ def pearson_delta(case: Case, *, reference: str) -> PerCondition:
 
     Returns:
         One value in [-1, 1] per condition; 1 is best. *Undefined* where one side is constant over genes up to
-        rounding. *Not applicable* where the train mean is not known, or, for `panel`, where a context has fewer
-        than 5 conditions.
+        rounding; for `control_plus_train_mean` also where the prediction is the train mean to 1e-5 of its norm: what is
+        left is the rounding of two float32 sums of the same numbers. *Not applicable* where the train mean is not
+        known, or, for `panel`, where a context has fewer than 5 conditions.
 
     Raises:
         UnknownChoice: Another word for `reference`.
@@ -41,13 +46,13 @@ def pearson_delta(case: Case, *, reference: str) -> PerCondition:
         Protocol section 3.3; `train_centroid` is mlbio-epfl/systema fe087c9, `corr_all_allpert`.
     """
     if reference == "control":
-        return _pearson_against(case, np.zeros(len(case.genes_g)), np.zeros(len(case.genes_g)))
+        return _pearson_against(case, np.zeros(len(case.genes_g)), 0.0)
     if reference == "train_centroid":
         return _pearson_centroid(case)
     if reference == "control_plus_train_mean":
         if case.train_delta_g is None:
             return nowhere(case.n_conditions, "the mean delta of train conditions is not known")
-        return _pearson_against(case, case.train_delta_g, case.train_delta_g)
+        return _pearson_against(case, case.train_delta_g, SAME_AS_TRAIN_MEAN)
     if reference == "panel":
         return _pearson_panel(case)
     raise UnknownChoice(
@@ -130,13 +135,19 @@ def _flat_reasons(
     return np.where(flat_d, predicted, np.where(flat_t, true, "")).astype(object)
 
 
-def _pearson_against(case: Case, from_predicted_g: np.ndarray, from_true_g: np.ndarray) -> PerCondition:
-    predicted_cg = np.asarray(case.predicted_cg, dtype=float) - from_predicted_g
-    true_cg = np.asarray(case.truth_cg, dtype=float) - from_true_g
-    extra = ROUNDING * float(np.linalg.norm(from_predicted_g))
-    least = (least_predicted(case) + extra, least_true(case) + extra)
+def _pearson_against(case: Case, mean_g: np.ndarray, same: float) -> PerCondition:
+    """Correlation of what both have beside a mean; `same` is the share of the mean's norm that is none of it."""
+    predicted_cg = np.asarray(case.predicted_cg, dtype=float) - mean_g
+    true_cg = np.asarray(case.truth_cg, dtype=float) - mean_g
+    norm = float(np.linalg.norm(mean_g))
+    least = (np.maximum(least_predicted(case) + ROUNDING * norm, same * norm), least_true(case) + ROUNDING * norm)
+    beside = " beside the mean train delta" if norm else ""
     reason_c = _flat_reasons(
-        predicted_cg, true_cg, least, "predicted delta is constant over genes", "true delta is constant over genes"
+        predicted_cg,
+        true_cg,
+        least,
+        f"predicted delta is constant over genes{beside}",
+        f"true delta is constant over genes{beside}",
     )
     return plain(pearson_rows(predicted_cg, true_cg, *least), reason_c)
 

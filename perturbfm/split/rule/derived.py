@@ -13,6 +13,7 @@ import numpy as np
 
 from perturbfm.errors import BadValue, TooFewConditions
 from perturbfm.split.rule import option
+from perturbfm.split.rule.axis import COMBINATIONS, axis_rows
 from perturbfm.split.rule.negative import by_cell
 from perturbfm.split.rule.order import hash_order
 from perturbfm.split.rule.plan import n_conditions
@@ -85,6 +86,9 @@ def scaling_series(
 ) -> Iterator[Split]:
     """Splits with nested shares of the base's train fold: each has all that the smaller ones have.
 
+    Where the base tests combinations and whole conditions are left out, the combinations are classed again: train may
+    have fewer of their parts.
+
     Args:
         labels: Names of every row.
         base: A frozen split of the same data.
@@ -114,9 +118,29 @@ def scaling_series(
                 chosen = {*names[: max(1, round(share * len(names)))]}
                 kept = [rows for u, rows in units.items() if "|".join(u) in chosen]
             options: dict[str, object] = {"fraction": share, "unit": unit}
-            yield _derive(labels, base, "scaling_series", np.concatenate(kept), base.test_idx, options, seed)
+            split = _derive(labels, base, "scaling_series", np.concatenate(kept), base.test_idx, options, seed)
+            yield _classed_again(labels, base, split) if unit == "conditions" else split
 
     return splits()
+
+
+def _classed_again(labels: Labels, base: Split, split: Split) -> Split:
+    """The split with the combinations of its test on the axes that they have beside its own train fold."""
+    old = {axis: base.ood_rows(axis) for axis in base.ood_axes}
+    tested = np.unique(np.concatenate([np.empty(0, np.int64), *(old[a] for a in old if a in COMBINATIONS)]))
+    if not len(tested):
+        return split
+    new = {a: rows for a, rows in axis_rows(labels, split.train_idx, tested).items() if a in COMBINATIONS}
+    axes = {**{axis: rows for axis, rows in old.items() if axis not in COMBINATIONS}, **new}
+    lost = np.setdiff1d(tested, np.concatenate([np.empty(0, np.int64), *new.values()]))
+    if len(lost):
+        raise BadValue(
+            "The base calls rows held-out combinations that are none beside its train fold",
+            given=f"{len(lost)} rows, first {labels.pert_n[lost[0]]}",
+            expected="combinations that train does not have",
+            fix="Make the base again with a rule of `perturbfm splits rules`.",
+        )
+    return replace(split, ood_axes=tuple(axes), ood_idx=axes)
 
 
 def imbalance_series(

@@ -186,6 +186,23 @@ def test_train_mean_against_itself_is_undefined():
     assert (pearson_delta(case, reference="control_plus_train_mean").status_c == "undefined").all()
 
 
+@pytest.mark.parametrize(("off", "status"), [(1e-7, "undefined"), (5e-6, "undefined"), (1e-3, "ok")])
+def test_what_is_left_of_the_train_mean_by_rounding_is_undefined(off, status):
+    """Two float32 sums of one mean differ by 1e-7 of it; the truth is planted along that difference."""
+    case = random_case()
+    mean = np.ones(30)
+    rounding = off * np.resize([1.0, -1.0], 30)  # centred, and `off` times the norm of the mean
+    truth = mean + 1e3 * rounding
+    predicted = np.tile(mean + rounding, (12, 1)).astype(np.float64)
+    case = replace(case, predicted_cg=predicted, truth_cg=np.tile(truth, (12, 1)), train_delta_g=mean)
+    stats = pearson_delta(case, reference="control_plus_train_mean")
+    assert (stats.status_c == status).all()
+    if status == "undefined":
+        assert set(stats.reason_c) == {"predicted delta is constant over genes beside the mean train delta"}
+    else:
+        assert stats.num_c == pytest.approx(np.ones(12))
+
+
 def test_null_truth_is_undefined():
     case = random_case()
     case = replace(case, truth_cg=np.zeros((12, 30)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_labels import conditions, crossed, labels_of
+from toy_labels import combination_axis, conditions, crossed, labels_of
 
 from perturbfm.errors import BadValue, SplitNotFrozen, SplitOfOtherData, TooFewConditions
 from perturbfm.split import audit, context_ood
@@ -16,6 +16,8 @@ from perturbfm.split.rule import (
     few_shot,
     imbalance_series,
     scaling_series,
+    unseen_combination,
+    unseen_perturbation,
 )
 
 PERTS = ["A", "B", "C", "D", "E"]
@@ -198,3 +200,36 @@ def test_one_condition_cannot_be_uneven():
     base = context_ood(labels, ["k1"]).freeze()
     with pytest.raises(TooFewConditions, match="One condition cannot be uneven"):
         imbalance_series(labels, base)
+
+
+# --- combinations --------------------------------------------------------------------------------------
+
+
+def test_combinations_are_classed_again_where_conditions_leave_train():
+    labels = labels_of(crossed(["k"], ["A", "B", "C", "D", "A+B", "C+D", "A+D", "B+C"]))
+    base = unseen_combination(labels, holdout=["A+B", "C+D"]).freeze()
+    assert base.ood_axes == ("combination_seen_2",)
+    series = list(scaling_series(labels, base, fractions=[0.25, 0.5, 0.75, 1.0], unit="conditions"))
+    for split in series:
+        on = {int(i): axis for axis in split.ood_axes for i in split.ood_rows(axis)}
+        assert sorted(on) == split.test_idx.tolist()
+        assert all(axis == combination_axis(labels, split, i) for i, axis in on.items())
+        audit(split, labels).assert_no_leak()
+    assert series[-1].ood_axes == base.ood_axes
+    assert series[0].ood_axes != base.ood_axes  # a quarter of the conditions cannot have all four genes alone
+
+
+def test_cells_leave_the_axes_as_they_are():
+    labels = labels_of(crossed(["k"], ["A", "B", "C", "D", "A+B", "C+D"]), n_rows=20)
+    base = unseen_combination(labels, holdout=["A+B"]).freeze()
+    (split,) = scaling_series(labels, base, fractions=[0.3])
+    assert (split.ood_axes, split.ood_rows("combination_seen_2").tolist()) == (base.ood_axes, base.test_idx.tolist())
+
+
+def test_a_base_whose_combinations_train_has_is_refused():
+    labels = labels_of(crossed(["k"], PERTS))
+    base = replace(
+        unseen_perturbation(labels), ood_axes=("combination_seen_2",), ood_idx=None, frozen_hash=None
+    ).freeze()
+    with pytest.raises(BadValue, match="The base calls rows held-out combinations that are none beside its train fold"):
+        list(scaling_series(labels, base, unit="conditions"))

@@ -36,6 +36,35 @@ def test_a_batch_is_the_dense_rows_minus_their_input_controls(tiny, match):
     assert batch.delta_ng.dtype == batch.x_ng.dtype == torch.float32
 
 
+def test_controls_of_a_held_out_batch_are_shown_to_its_own_rows_only(tiny):
+    dataset = tiny.data(match="context_batch")
+    whole = tiny.split(dataset)
+    batch_n, context_n = dataset.obs["batch_id"].to_numpy(), dataset.obs["context_id"].to_numpy()
+    held = whole.train_idx[(batch_n[whole.train_idx] == "b1") & (context_n[whole.train_idx] == "A")]
+    split = tiny.split(
+        dataset,
+        train_idx=np.setdiff1d(whole.train_idx, held),
+        test_idx=np.concatenate([whole.test_idx, held]),
+        ood_axes=("batch",),
+    )
+    rows, x = tiny.module(dataset, split).rows, dataset.adata.X.toarray().astype(float)
+    shown = split.input_control_idx
+
+    def variance(context, batches):
+        groups = [shown[(context_n[shown] == context) & (batch_n[shown] == b)] for b in batches]
+        return sum(((x[g] - x[g].mean(0)) ** 2).sum(0) for g in groups) / sum(len(g) - 1 for g in groups)
+
+    of_train = split.train_idx[context_n[split.train_idx] == "A"]
+    for idx, expected in (
+        (of_train, variance("A", ["b0"])),  # without the held-out batch
+        (held, variance("A", ["b1"])),  # its own, shown at prediction only
+        (split.train_idx[context_n[split.train_idx] == "B"], variance("B", ["b0", "b1"])),  # nothing is held out
+        (whole.test_idx, variance("D", ["b0", "b1"])),  # a context that train lacks as a whole
+    ):
+        np.testing.assert_allclose(rows.blind(idx).x_var_ng, np.tile(expected, (len(idx), 1)), rtol=1e-4, atol=1e-6)
+    assert np.abs(variance("A", ["b0"]) - variance("A", ["b0", "b1"])).max() > 1e-3
+
+
 @pytest.mark.parametrize("match", ["context", "context_batch"])
 def test_validation_shows_input_controls_and_judges_against_reference_controls(tiny, match):
     dataset = tiny.data(match=match)
