@@ -138,6 +138,14 @@ class SizeNotPositive(InputError):
     """A cell's library size is zero, so it cannot be normalised."""
 
 
+class SizeTooSmall(InputError):
+    """A library size is smaller than the counts in the file, so it is none."""
+
+
+class ControlTimesPooled(InputError):
+    """Controls of several times would be one group, so that time itself would be taken for an effect."""
+
+
 class DuplicateNames(InputError):
     """Cell ids or gene names are not unique."""
 

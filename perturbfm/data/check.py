@@ -37,6 +37,9 @@ LARGEST_LOG1P = 20.0
 _BLOCK = 4_000_000
 """Values looked at at once."""
 
+_ROWS_SUMMED, _LEAST_SUMS, _ONE_NUMBER = 2000, 20, 1e-4
+"""Rows looked at, sums needed, and how far apart sums of one normalisation are at most."""
+
 LABELS = ("pert_id", "context_id", "batch_id", "mode")
 
 OWN_COLUMNS = (*LABELS, "is_control", "size_factor", "dose", "time")
@@ -218,6 +221,22 @@ def check_matrix(x_ng: Any, scale: str) -> None:
             fix="Declare data.scale=log2 or data.scale=delta if the values are that.",
         )
     _check_looks_like(found, scale)
+    if scale == "log1p":
+        _check_logged(x_ng)
+
+
+def _check_logged(x_ng: Any) -> None:
+    """Refuse rows that all sum to one number: they were normalised and never logged."""
+    some = x_ng[: min(x_ng.shape[0], _ROWS_SUMMED)]
+    sums = np.asarray(some.sum(axis=1), dtype=np.float64).ravel()
+    sums = sums[sums > 0]
+    if len(sums) > _LEAST_SUMS and np.ptp(sums) < _ONE_NUMBER * np.median(sums):
+        raise ScaleMismatch(
+            "Values declared as log1p were normalised, but never logged",
+            given=f"rows that all sum to {np.median(sums):.6g}",
+            expected="logarithms, whose sums differ from cell to cell",
+            fix="Log them (scanpy.pp.log1p), or point data.layer to counts.",
+        )
 
 
 @dataclass

@@ -151,10 +151,17 @@ def open_csr(folder: Path, *, verify: bool = True) -> sparse.csr_matrix:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file, or of all names and files of a folder; remembered by path, size and time of change."""
+    """SHA-256 of a file, or of all names and files of a folder; remembered by path, size, place and times of change.
+
+    The time at which the system saw a change cannot be set by a tool that keeps the time of writing.
+    """
     path = Path(path).resolve()
     members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stamp = [[p.relative_to(path).as_posix(), s.st_size, s.st_mtime_ns] for p in members for s in (p.stat(),)]
+    stamp = [
+        [p.relative_to(path).as_posix(), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
+        for p in members
+        for s in (p.stat(),)
+    ]
     note = cache_dir() / "sha256" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
     known = _noted(note)
     if known.get("stamp") == stamp:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perturbfm.data.label import Labelling, Parsed
-from perturbfm.errors import BadValue, DoseMismatch
+from perturbfm.errors import BadValue, ControlTimesPooled, DoseMismatch
 
 _AGREE = 0.01
 """Relative difference within which a dose and its text agree: labels are rounded."""
@@ -194,3 +194,27 @@ def _near(said: list[float], asked: float) -> bool:
 def _named(cells: pd.Index, rows: np.ndarray) -> str:
     shown = ", ".join(repr(str(c)) for c in cells[rows[:3]])
     return f"{shown}{' ...' if len(rows) > 3 else ''}"
+
+
+def check_control_times(obs: pd.DataFrame, written_n: np.ndarray, by_batch: bool) -> None:
+    """Refuse controls of several times in one group of comparison: time itself would be taken for an effect.
+
+    Args:
+        obs: Labels of the rows.
+        written_n: Time of each row as the file says it, of controls too.
+        by_batch: Whether deltas compare within batches of a context.
+    """
+    control = obs["is_control"].to_numpy(dtype=bool)
+    keys = ["context_id", *(["batch_id"] if by_batch else [])]
+    times = obs.loc[control, keys].assign(time=written_n[control]).dropna().groupby(keys, observed=True)["time"]
+    several = times.nunique()
+    several = several[several > 1]
+    if len(several):
+        first = several.index[0]
+        name = first if isinstance(first, str) else " / ".join(map(str, first))
+        raise ControlTimesPooled(
+            "Controls of several times would be compared with as one",
+            given=f"{len(several)} groups, first {name} with {int(several.iloc[0])} times",
+            expected="controls of one time in each context, or in each batch of it",
+            fix="Add the time to data.batch_column (a list of columns), so that deltas compare within it.",
+        )

@@ -17,6 +17,7 @@ from perturbfm.data import column
 from perturbfm.data.check import check_labels, check_matrix, check_names, check_shape
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
+from perturbfm.data.dose import check_control_times
 from perturbfm.data.gene import check_duplicate_option, merge_genes
 from perturbfm.data.label import LabelRules
 from perturbfm.data.mapped import mapped_matrix
@@ -212,6 +213,8 @@ def load_file(
         source="; ".join(filter(None, (source, said, *raw.notes, *notes))),
     )
     check_labels(labels, declared, needs_controls=True)
+    if time_column is not None and controls == "cells":
+        check_control_times(labels, column.text(raw.obs[time_column])[row_n], match != "context")
     size_n = column.sizes(raw.obs[size_column])[row_n] if size_column else None
     mapped = mapped_matrix(paths, layer, raw, row_n) if cache else None
     return _with_matrix(raw, row_n, labels, declared, size_n, size_column, target_sum, var_layer, mapped)

@@ -235,6 +235,15 @@ def _check_controls(labels: list[str], parts: list[list[str]], parsed: tuple[Par
             expected=f"one of {list(rules.control_labels)}",
             fix="Set data.control_labels to the label that controls carry in this file.",
         )
+    declared = {label.strip().casefold() for label in rules.control_labels}
+    near = sorted(x for x in labels if x not in rules.control_labels and x.strip().casefold() in declared)
+    if near:
+        raise BadValue(
+            "Labels read like a control and are not declared as one",
+            given=", ".join(map(repr, near[:_SHOWN])),
+            expected=f"one spelling, or all of them in data.control_labels (now {list(rules.control_labels)})",
+            fix="Add them to data.control_labels, or correct them in the file.",
+        )
     if "control" not in rules.control_labels and any("control" in ps for ps in parts):
         raise BadValue(
             "The label 'control' is taken",

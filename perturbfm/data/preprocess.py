@@ -16,7 +16,10 @@ from perturbfm.data.csr_cache import cached_values, open_csr
 from perturbfm.data.csr_source import BLOCK, spans
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import counts_from_log1p
-from perturbfm.errors import SizeNotPositive
+from perturbfm.errors import SizeNotPositive, SizeTooSmall
+
+_ROUNDING, _FEW = 1e-3, 0.01
+"""How far below its row sum a size may be, and how many cells may have such a size."""
 
 
 def normalise_log1p(
@@ -60,6 +63,8 @@ def normalise_log1p(
             expected="a positive size for every cell",
             fix="Remove empty cells, or name the right column in data.size_column.",
         )
+    if size_n is not None:
+        check_sizes(size, _row_sums(csr), size_name)
     factor = size / target_sum
     if cached is None:
         value = np.concatenate([np.zeros(0, np.float32), *_logarithms(csr, factor)])
@@ -75,6 +80,18 @@ def normalise_log1p(
     source = f"{declared.source}; {note}" if declared.source else note
     x_ng = logged if sparse.issparse(counts_ng) else logged.toarray()
     return x_ng, replace(declared, scale="log1p", counts_hashed=exact, source=source)
+
+
+def check_sizes(size_n: np.ndarray, sum_n: np.ndarray, name: str | None) -> None:
+    """Refuse library sizes below the counts that are there: another column was meant."""
+    below = size_n < sum_n * (1 - _ROUNDING)
+    if below.mean() > _FEW:
+        raise SizeTooSmall(
+            f"Library sizes are smaller than the counts of {below.mean():.0%} of the cells",
+            given=f"{name or 'sizes'}: median {np.median(size_n):.6g}, row sums {np.median(sum_n):.6g}",
+            expected="the number of all molecules of a cell, whatever genes are in the file",
+            fix="Name the right column in data.size_column, or null for the row sums.",
+        )
 
 
 def _row_sums(csr: sparse.csr_matrix) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
+import numpy as np
+
 from perturbfm.split.audit.case import OTHERS, Case
 from perturbfm.split.audit.finding import Finding, found, not_applicable
 from perturbfm.split.audit.role import REMAKE
@@ -80,6 +82,7 @@ def condition_in_two_folds(case: Case) -> Iterator[Finding]:
     conditions on purpose; it measures noise, not transfer, and is warned of by that name.
     """
     table = case.table(case.condition)
+    yield from _too_many_shots(case, table)
     for one, other in combinations(range(len(FOLDS)), 2):
         both = [case.condition.names[c] for c in ((table[:, one] > 0) & (table[:, other] > 0)).nonzero()[0]]
         if not both:
@@ -97,6 +100,25 @@ def condition_in_two_folds(case: Case) -> Iterator[Finding]:
             else REMAKE,
             n=len(both),
             examples=both,
+        )
+
+
+def _too_many_shots(case: Case, table: np.ndarray) -> Iterator[Finding]:
+    """A few-shot split shows more cells of a test condition than it says."""
+    k = case.split.params.get("k")
+    if case.split.rule != "few_shot" or not isinstance(k, int):
+        return
+    train, test = FOLDS.index("train"), FOLDS.index("test")
+    more = [case.condition.names[c] for c in ((table[:, test] > 0) & (table[:, train] > k)).nonzero()[0]]
+    if more:
+        yield found(
+            "refuse",
+            "Train has more cells of test conditions than the split says",
+            given=f"{len(more)} conditions, first {more[0]}",
+            expected=f"at most {k} cells of each",
+            fix=REMAKE,
+            n=len(more),
+            examples=more,
         )
 
 

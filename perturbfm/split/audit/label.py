@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from perturbfm.split.audit.case import COMBINATION, OTHERS, TEST, Case, Column
 from perturbfm.split.audit.finding import Finding, found, not_applicable, not_checked
 from perturbfm.split.audit.naming import canonical, gene_of_guide, lowered, parts_of
 from perturbfm.split.split import FOLDS
+
+UNDECLARED = ("+", ",", "|", "&", ";", "_", "/")
+"""Signs that may join the parts of a combination where none is declared."""
 
 GENETIC = ("activation", "knockdown", "knockout")
 GUIDE_COLUMNS = ("guide", "grna", "sgrna", "sgid")
@@ -77,13 +80,24 @@ def combination_parts_held_out(case: Case) -> Iterator[Finding]:
         yield not_applicable("perturbations are not held out")
         return
     aliases, delimiter = lowered(case.evidence.aliases), case.labels.delimiter
-    parts = [[canonical(p, None, aliases) for p in parts_of(name, delimiter)] for name in case.pert.names]
+    known = {*case.pert.names}
+    cut = [parts_of(n, delimiter) if delimiter else undeclared_parts(n, known) for n in case.pert.names]
+    parts = [[canonical(p, None, aliases) for p in some] for some in cut]
     parts = [[p for p in some if p] for some in parts]
     if "perturbation" in case.axes:
         yield from _combinations_elsewhere(case, parts)
     for axis in case.axes:
         if axis.startswith(COMBINATION):  # `combination_mixed` states no class
             yield from _class_stated(case, parts, axis)
+
+
+def undeclared_parts(name: str, known: Collection[str]) -> list[str]:
+    """Parts of a label that is a combination although no delimiter is declared: each of them is a label too."""
+    for sign in UNDECLARED:
+        parts = [part.strip() for part in name.split(sign)]
+        if len(parts) > 1 and all(part in known for part in parts):
+            return parts
+    return [name]
 
 
 def _combinations_elsewhere(case: Case, parts: list[list[tuple[str, ...]]]) -> Iterator[Finding]:

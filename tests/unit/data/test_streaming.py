@@ -88,7 +88,7 @@ def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
         x = sparse.random(n, genes, 0.3, format="csr", dtype=np.float32, random_state=1)
         x.data = np.ceil(x.data * 5)
         AnnData(x).write_h5ad(tmp_path / f"{n}.h5ad")
-        size, obs = np.full(n, 50.0), pd.DataFrame(index=pd.RangeIndex(n))
+        size, obs = np.full(n, 500.0), pd.DataFrame(index=pd.RangeIndex(n))
         del x
         tracemalloc.start()
         folder = cached_csr([tmp_path / f"{n}.h5ad"])

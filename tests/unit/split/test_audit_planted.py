@@ -11,7 +11,7 @@ from perturbfm.data.planted import load_synthetic
 from perturbfm.errors import SplitLeaks
 from perturbfm.split import Split, audit, context_ood
 from perturbfm.split.audit import CHECKS, DeGenes, Evidence, Prior
-from perturbfm.split.audit.label import _n_seen
+from perturbfm.split.audit.label import _n_seen, undeclared_parts
 from perturbfm.types import Labels, Learned
 
 FOLDS = {"A": "train", "B": "train", "C": "train", "A+B": "train", "D": "val", "E": "calib", "F": "test", "G": "test"}
@@ -685,3 +685,8 @@ def test_rows_per_axis_are_those_that_the_split_tells():
     split = toy.split()
     told = Told(**{name: getattr(split, name) for name in Split.__dataclass_fields__})
     assert not all_of(toy.audit(told), "held_out_perturbation_elsewhere")
+
+
+def test_a_combination_without_a_declared_delimiter_is_seen_through():
+    assert undeclared_parts("KLF1_CEBPA", {"KLF1", "CEBPA", "KLF1_CEBPA"}) == ["KLF1", "CEBPA"]
+    assert undeclared_parts("HLA_A", {"HLA_A", "KLF1"}) == ["HLA_A"]

@@ -39,6 +39,16 @@ def same(split, base, names):
 # --- few shots -----------------------------------------------------------------------------------------
 
 
+def test_more_shots_than_a_split_says_are_refused():
+    labels = world()
+    split = few_shot(labels, based(labels), k=5)
+    assert audit(split, labels).verdict == "warn"
+    moved = split.test_idx[:7]
+    more = replace(split, train_idx=np.append(split.train_idx, moved), test_idx=np.setdiff1d(split.test_idx, moved))
+    found = [f.message for f in audit(more, labels).with_verdict("refuse")]
+    assert found == ["Train has more cells of test conditions than the split says"]
+
+
 def test_k_cells_of_every_test_condition_are_shown():
     labels = world()
     base = based(labels)
