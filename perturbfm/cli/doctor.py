@@ -16,7 +16,8 @@ def add(verbs: Any) -> None:
         "doctor",
         help="examine a file, or check this installation",
         description="With a file: what it is, which yaml reads it (written), what would mislead, which splits and "
-        "models fit. Without: check packages, folders, every stored split, and the planted world's right answers.",
+        "models fit; everything is printed, and the exit code is 2 where a STOP must be mended first. Without: check "
+        "packages, folders, every stored split, and the planted world's right answers.",
     )
     p.add_argument("file", nargs="?", help="a file or folder of cells; without one, the installation is checked")
     p.add_argument("--name", help="name of the data set (default: after the file)")
@@ -31,7 +32,7 @@ def add(verbs: Any) -> None:
 
 
 def examine(arguments: argparse.Namespace) -> None:
-    """Examine a file; without one run every check, print a line each, and fail with the first error's exit code."""
+    """Examine a file; without one run every check, a line each, and fail with the first error's exit code."""
     from perturbfm.errors import PerturbFMError
 
     if arguments.file is not None:

@@ -24,7 +24,7 @@ RATE_ROUNDS, RATE_ROWS = 3, 512
 
 
 def examine_file(arguments: argparse.Namespace) -> None:
-    """Examine a file, write its yaml, and say what it can carry."""
+    """Examine a file, write its yaml, say what it can carry; then fail where something must be mended first."""
     from perturbfm.data.doctor import examine
     from perturbfm.data.file import name_of
 
@@ -44,6 +44,22 @@ def examine_file(arguments: argparse.Namespace) -> None:
     print(json.dumps(report, indent=1, default=str) if arguments.json else "\n".join(_text(report)))
     if refusal is not None:
         raise refusal
+    _refuse_stopped(found)
+
+
+def _refuse_stopped(found: Examination) -> None:
+    """Fail, after everything is said, where a finding stops."""
+    from perturbfm.data.doctor.finding import STOP, listed
+    from perturbfm.errors import InputError
+
+    stops = [f.name for f in found.findings if f.level == STOP]
+    if stops:
+        raise InputError(
+            "The file cannot be read as it is proposed",
+            given=f"STOP {listed(dict.fromkeys(stops))}",
+            expected="no finding that stops",
+            fix="Do what each of them says, and ask again.",
+        )
 
 
 def _name(arguments: argparse.Namespace, stem: str) -> str:
@@ -97,7 +113,25 @@ def _given(settings: list[str]) -> dict[str, Any]:
             raise BadValue(
                 "A setting cannot be read", given=setting, expected="KEY=VALUE in yaml", fix="Quote the value."
             ) from error
+        _check_list(key, pairs[key], setting)
+    if isinstance(pairs.get("obs"), str):
+        pairs["obs"] = str(Path(pairs["obs"]).expanduser().absolute())
     return pairs
+
+
+LISTS = ("control_labels", "missing_labels", "missing_doses", "covariates")
+
+
+def _check_list(key: str, value: Any, setting: str) -> None:
+    from perturbfm.errors import BadValue
+
+    if key in LISTS and not isinstance(value, list):
+        raise BadValue(
+            f"data.{key} is a list",
+            given=setting,
+            expected=f"{key}=[LABEL, ...]",
+            fix=f"Write --set '{key}=[{value}]'.",
+        )
 
 
 # --- looking further --------------------------------------------------------------------------------

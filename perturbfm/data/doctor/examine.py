@@ -6,6 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from perturbfm.data.column import kept_rows
 from perturbfm.data.doctor.finding import STOP, Finding
 from perturbfm.data.doctor.hazard import HAZARDS
 from perturbfm.data.doctor.propose import Proposal, propose
@@ -58,9 +61,18 @@ def examine(
     """
     given = given or {}
     facts = survey(path, options or _options(given))
-    proposal = propose(facts, name, given)
-    findings = [finding for hazard in HAZARDS for finding in hazard(facts, proposal)]
+    read = facts.only(_kept(facts, given))
+    proposal = propose(read, name, given)
+    findings = [finding for hazard in HAZARDS for finding in hazard(read, proposal)]
     return Examination(facts, proposal, tuple(findings))
+
+
+def _kept(facts: Survey, given: dict[str, Any]) -> np.ndarray:
+    """Rows that what is given keeps."""
+    keep, drop = ({c: v for c, v in (given.get(key) or {}).items() if c in facts.obs} for key in ("keep", "drop"))
+    if not keep and not drop:
+        return np.ones(facts.n_obs, dtype=bool)
+    return kept_rows(facts.obs, keep, drop)[0]
 
 
 def _options(given: dict[str, Any]) -> ReadOptions:

@@ -11,7 +11,7 @@ import pandas as pd
 from perturbfm.data.column import names_of
 from perturbfm.data.doctor import place, vocabulary
 from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding, listed
-from perturbfm.data.doctor.hazard_amount import doses
+from perturbfm.data.doctor.hazard_amount import doses, times, units
 from perturbfm.data.doctor.hazard_gene import gene_ids, perturbed_genes_measured
 from perturbfm.data.doctor.hazard_label import (
     combinations,
@@ -24,7 +24,7 @@ from perturbfm.data.doctor.hazard_label import (
     other_columns,
     unused_categories,
 )
-from perturbfm.data.doctor.propose import UNKNOWN, Proposal
+from perturbfm.data.doctor.propose import UNKNOWN, Proposal, layer_scale
 from perturbfm.data.doctor.scale import SCALED, UNLOGGED
 from perturbfm.data.doctor.survey import Survey
 
@@ -42,15 +42,17 @@ def scale(s: Survey, p: Proposal) -> Iterator[Finding]:
             "values_not_finite", STOP, "the matrix holds NaN or infinite values", "Find out where they come from."
         )
     if found in (UNLOGGED, SCALED):
-        fix = "Use the layer of counts that the yaml names." if "layer" in p.keys else _no_scale(found)
-        yield Finding("scale", WARN if "layer" in p.keys else STOP, f"X is {found}: {p.scale.reason}", fix)
+        held = "the layer of counts" if p.keys.get("scale") == "counts" else "the layer"
+        fix = f"Use {held} that the yaml names." if "layer" in p.keys and s.options.layer is None else _no_scale(found)
+        yield Finding("scale", WARN if fix.startswith("Use") else STOP, f"X is {found}: {p.scale.reason}", fix)
     elif found == "counts" and s.values.size and s.sample.is_float:
         sums = p.reasons.get("size_column") or p.further.get("size_column", "")
         yield Finding(
             "counts_as_float", NOTE, f"counts, stored as floats; {sums}", "Nothing: they are read as integers."
         )
     elif found == "log1p":
-        counts = [x for x in s.layers if x.lower() in vocabulary.COUNT_LAYERS]
+        named = [x for x in s.layers if x.lower() in vocabulary.COUNT_LAYERS and x != s.options.layer]
+        counts = [x for x in named if layer_scale(s, x) == "counts"]
         if counts:
             fix = f"Set layer: {counts[0]}, scale: counts and target_sum to normalise yourself."
             yield Finding("counts_in_layer", NOTE, f"X is logged; counts lie in {', '.join(counts)}", fix)
@@ -120,6 +122,20 @@ def confounding(s: Survey, p: Proposal) -> Iterator[Finding]:
             only = "; ".join(f"{listed([k])} only in {listed([table.index[table[k] > 0][0]])}" for k in alone[:4])
             fix = "A difference between them is not a difference of contexts; splits across modes are refused."
             yield Finding("context_confounded", WARN, f"{listed(context)} is confounded with {c}: {only}", fix)
+
+
+def skipped_contexts(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """A column of contexts with missing values is not proposed."""
+    if p.pert is None:
+        return
+    labelled = s.only(~np.isin(s.words(p.pert.name), list(p.pert.missing)))
+    used = names_of(p.keys.get("context_column"))
+    for c, values in labelled.text.items():
+        n = int((values == "").sum())
+        if vocabulary.rank(c, vocabulary.CONTEXT) is None or c in (p.pert.name, *used) or not 0 < n < len(values):
+            continue
+        fix = f"Leave these rows out or fill them in, and set context_column: {c} if it names the contexts."
+        yield Finding("context_missing", WARN, f"{c} is missing in {n} of {len(values)} rows: not proposed", fix)
 
 
 def settings(s: Survey, p: Proposal) -> Iterator[Finding]:
@@ -210,9 +226,12 @@ HAZARDS: tuple[Hazard, ...] = (
     guides,
     scale,
     doses,
+    units,
+    times,
     perturbed_genes_measured,
     groups,
     confounding,
+    skipped_contexts,
     settings,
     flags,
     number_of_parts,

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from perturbfm.data.column import names_of
 from perturbfm.data.doctor import column, place, vocabulary
 from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding, listed
-from perturbfm.data.doctor.propose import Proposal, can_be_amounts
+from perturbfm.data.doctor.propose import Proposal, can_be_amounts, is_second_dose, several_times
 from perturbfm.data.doctor.survey import Survey, words
 
 
@@ -44,6 +45,40 @@ def doses(s: Survey, p: Proposal) -> Iterator[Finding]:
     yield from _dose_label(s, c, number)
 
 
+def units(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Numbers in several units cannot be compared."""
+    if p.pert is None:
+        return
+    treated = ~column.is_control(s, p.pert) & ~np.isin(s.words(p.pert.name), list(p.pert.missing))
+    kinds = (
+        ("dose", vocabulary.DOSE, vocabulary.DOSE_UNIT),
+        ("time", vocabulary.TIME, vocabulary.TIME_UNIT),
+    )
+    for kind, names, of in kinds:
+        c, unit = p.keys.get(f"{kind}_column", place.named(s, names)), place.named(s, of, numbers=False)
+        if c is None or unit is None:
+            continue
+        said = [u for u in map(str, pd.unique(s.words(unit)[treated])) if not vocabulary.is_missing(u) and u[0] != "-"]
+        if len({u.strip().casefold() for u in said}) > 1:
+            fix = f"Write {c} in one unit, or keep: {{{unit}: [one of them]}}, which needs the controls' value too."
+            yield Finding(f"{kind}_units_mixed", STOP, f"{unit} of treated rows says {listed(said)}", fix)
+
+
+def times(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Controls of several times, compared as one group, would give a time effect as one of the perturbation."""
+    c = p.keys.get("time_column")
+    if p.pert is None or not isinstance(c, str) or c not in s.obs or p.keys.get("controls") == "baked_in":
+        return
+    place_of = [*names_of(p.keys.get("context_column"))]
+    if p.keys.get("match") != "context":
+        place_of += names_of(p.keys.get("batch_column"))
+    if c not in place_of and several_times(s, p.pert, c):
+        n = len(set(s.words(c)[column.is_control(s, p.pert)].tolist()) - {""})
+        message = f"controls carry {n} values of {c}, and would be one group for all times"
+        fix = f"Set batch_column: {c} and leave out treated rows without controls of their time, or keep one time."
+        yield Finding("controls_of_several_times", STOP, message, fix)
+
+
 def _unused(s: Survey, p: Proposal) -> Iterator[Finding]:
     """Columns of doses that are not proposed: they say nothing, or cannot be read as numbers."""
     amounts = [c for c in s.obs.columns if vocabulary.rank(c, vocabulary.DOSE) is not None]
@@ -56,6 +91,11 @@ def _unused(s: Survey, p: Proposal) -> Iterator[Finding]:
             shown = listed(s.levels(c).index[:1])
             message = f"{c} holds doses in words, e.g. {shown}; doses of a perturbation are pooled"
             yield Finding("dose_in_words", WARN, message, fix)
+        elif p.pert is not None and s.levels(c).size > 1 and is_second_dose(s, p.pert, c):
+            if c not in names_of(p.keys.get("context_column")):
+                message = f"{c} is a dose that control guides carry too: one of a second treatment; it is pooled"
+                fix = f"Add {c} to context_column, or keep one dose of it."
+                yield Finding("dose_of_second_treatment", WARN, message, fix)
         elif c in amounts:
             yield Finding("dose_says_nothing", NOTE, f"{c} has one value per perturbation", "It is not used.")
 

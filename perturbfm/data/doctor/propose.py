@@ -14,9 +14,12 @@ from perturbfm.data.doctor.column import PertColumn
 from perturbfm.data.doctor.finding import listed
 from perturbfm.data.doctor.scale import SCALED, UNLOGGED, ScaleEvidence, row_sums, scale_of
 from perturbfm.data.doctor.survey import Survey, words
+from perturbfm.errors import UnreadableFile
 
 TARGET_SUM = 10000.0
 UNKNOWN = "???"
+READABLE = ("counts", "log1p", "log2")
+"""What a layer that is taken instead of X may hold."""
 
 
 @dataclass
@@ -59,10 +62,12 @@ def propose(survey: Survey, name: str, given: dict[str, Any]) -> Proposal:
         p.set("pert_column", UNKNOWN, f"no column reads like perturbations: {listed(survey.obs.columns, 12) or 'none'}")
     else:
         _labels(survey, p, pert)
-        _places(survey, p, pert, given)
-        _amounts(survey, p, pert)
-        _mode(survey, p, pert)
-        _unit(survey, p, pert)
+        read = survey.only(~np.isin(survey.words(pert.name), list(pert.missing)))
+        _places(read, p, pert, given)
+        _amounts(read, p, pert, given)
+        _times(read, p, pert, given)
+        _mode(read, p, pert)
+        _unit(read, p, pert)
     for key, value in given.items():
         p.set(key, value, "given")
     if {"mode", "mode_column"} & set(given):
@@ -76,12 +81,13 @@ def propose(survey: Survey, name: str, given: dict[str, Any]) -> Proposal:
 
 def _matrix(survey: Survey, p: Proposal, given: dict[str, Any]) -> None:
     named = [x for name in vocabulary.COUNT_LAYERS for x in survey.layers if x.lower() == name]
-    counts = named[0] if named and "layer" not in given else None
+    layer = next((x for x in named if layer_scale(survey, x) in READABLE), None) if "layer" not in given else None
     scale = p.scale.scale
     if scale in (UNLOGGED, SCALED):
-        if counts is not None:
-            p.set("layer", counts, f"X is {scale}; this layer is named like counts")
-            scale = "counts"
+        if layer is not None:
+            held = scale_of(survey.in_layer(layer))
+            p.set("layer", layer, f"X is {scale}; this layer holds {held.scale}: {held.reason}")
+            scale = held.scale
         else:
             p.set("scale", UNKNOWN, f"X is {scale} ({p.scale.reason}), which is no scale of a data set")
             return
@@ -94,6 +100,14 @@ def _matrix(survey: Survey, p: Proposal, given: dict[str, Any]) -> None:
             p.set("size_column", size, reason)
         elif reason:
             p.further["size_column"] = reason
+
+
+def layer_scale(survey: Survey, layer: str) -> str:
+    """What a layer holds, from a sample of it; nothing that can be told where it is broken."""
+    try:
+        return scale_of(survey.in_layer(layer)).scale
+    except UnreadableFile:
+        return "unreadable"
 
 
 def _labels(survey: Survey, p: Proposal, pert: PertColumn) -> None:
@@ -152,13 +166,65 @@ def _context(survey: Survey, p: Proposal, pert: PertColumn, given: dict[str, Any
     return context
 
 
-def _amounts(survey: Survey, p: Proposal, pert: PertColumn) -> None:
+def _times(survey: Survey, p: Proposal, pert: PertColumn, given: dict[str, Any]) -> None:
+    """Controls of several times are compared within their time, or a time effect passes for the perturbation's."""
+    c = given.get("time_column", p.keys.get("time_column"))
+    if "batch_column" in given or not isinstance(c, str) or c not in survey.obs or "baked_in" in p.keys.values():
+        return
+    if not several_times(survey, pert, c):
+        return
+    context = [x for x in names_of(given.get("context_column", p.keys.get("context_column"))) if x in survey.obs]
+    batch = [x for x in names_of(p.keys.get("batch_column")) if x != c]
+    why = "controls were taken at several times: deltas compare within"
+    for columns in ([*batch, c], [c]):
+        if place.controls_everywhere(survey, pert, [*context, *columns], place.LEAST_CONTROLS):
+            p.set("batch_column", columns if len(columns) > 1 else c, why)
+            return
+
+
+def several_times(survey: Survey, pert: PertColumn, c: str) -> bool:
+    """Whether controls carry several times."""
+    said = survey.words(c)[column.is_control(survey, pert)]
+    return len(set(said.tolist()) - {""}) > 1
+
+
+def is_guide_screen(survey: Survey, pert: PertColumn) -> bool:
+    """Whether guides perturb: controls are guides without target, or labels are genes and no control is a vehicle."""
+    if any(vocabulary.is_no_target(x) for x in pert.controls):
+        return True
+    if any(vocabulary.is_vehicle(x) for x in pert.controls):
+        return False
+    parts = {q for x in survey.levels(pert.name).index for q in (x.split(pert.delimiter) if pert.delimiter else [x])}
+    genes = list(parts - {*pert.controls, *pert.missing})
+    return bool(genes) and float(survey.genes.isin(genes).sum()) >= 0.3 * len(genes)
+
+
+def is_second_dose(survey: Survey, pert: PertColumn, c: str) -> bool:
+    """Whether a dose is not the guides' own: their controls carry it too."""
+    number = pd.to_numeric(pd.Series(words(survey.obs[c])), errors="coerce").to_numpy(float)
+    speaks = is_guide_screen(survey, pert) and _informative(survey, c, pert)
+    return speaks and bool((number[column.is_control(survey, pert)] > 0).any())
+
+
+def _join_dose(survey: Survey, p: Proposal, pert: PertColumn, c: str, given: dict[str, Any]) -> None:
+    """A dose of a second treatment belongs to the context, where each has controls."""
+    context = names_of(p.keys.get("context_column"))
+    if {"context_column", "context"} & set(given) or survey.levels(c).size > place.MOST_SETTINGS:
+        return
+    if c not in context and place.controls_everywhere(survey, pert, [*context, c]):
+        p.set("context_column", [*context, c], f"{c} is a dose of what else was done: controls carry it too")
+
+
+def _amounts(survey: Survey, p: Proposal, pert: PertColumn, given: dict[str, Any]) -> None:
     for kind, names, units in (
         ("dose", vocabulary.DOSE, vocabulary.DOSE_UNIT),
         ("time", vocabulary.TIME, vocabulary.TIME_UNIT),
     ):
         c = place.named(survey, names, least=2)
         if c is None or not _informative(survey, c, pert) or not can_be_amounts(survey, p, c):
+            continue
+        if kind == "dose" and is_second_dose(survey, pert, c):
+            _join_dose(survey, p, pert, c, given)
             continue
         p.set(f"{kind}_column", c, f"{survey.obs[c].nunique()} values")
         codes = [v for v in pd.unique(words(survey.obs[c])) if _negative(v)]
@@ -213,7 +279,8 @@ def _mode(survey: Survey, p: Proposal, pert: PertColumn) -> None:
                 p.set("mode_column", c, ", ".join(levels))
                 p.set("mode_values", table, "so that no mode passes for another")
             return
-    if "dose_column" in p.keys or any(x.lower().startswith(("dmso", "vehicle", "dimethyl")) for x in pert.controls):
+    dosed = "dose_column" in p.keys and not is_guide_screen(survey, pert)
+    if dosed or any(x.lower().startswith(("dmso", "vehicle", "dimethyl")) for x in pert.controls):
         p.set("mode", "drug", "doses or a vehicle control")
     else:
         p.set("mode", "other", "the file does not tell: activation, knockdown, knockout, drug or ligand, if you know")

@@ -12,6 +12,9 @@ from perturbfm.data.doctor.survey import Survey
 
 UNLOGGED, SCALED = "normalised, not logged", "scaled per gene"
 
+LEAST_SUMS = 20
+"""Rows from which equal sums say something."""
+
 
 @dataclass(frozen=True)
 class ScaleEvidence:
@@ -56,12 +59,21 @@ def scale_of(survey: Survey, is_control_n: np.ndarray | None = None) -> ScaleEvi
         return ScaleEvidence(
             "log2", f"{low:.3g} to {high:.3g}, hardly a zero ({zeros:.1%}), median {np.median(value):.3g}"
         )
+    if _sums_are_one(survey):
+        return ScaleEvidence(UNLOGGED, f"fractions to {high:.3g}, row sums all {row_sums(survey).max():.6g}")
     return ScaleEvidence("log1p", f"fractions from 0 to {high:.3g}, {zeros:.0%} zeros")
 
 
 def row_sums(survey: Survey) -> np.ndarray:
     """Row sums of the sample."""
     return np.asarray(survey.sample.x_ng.sum(axis=1), dtype=np.float64).ravel()
+
+
+def _sums_are_one(survey: Survey) -> bool:
+    """Whether all rows sum to one number, which a logarithm undoes."""
+    sums = row_sums(survey)
+    sums = sums[sums > 0]
+    return len(sums) > LEAST_SUMS and float(np.ptp(sums)) < 1e-3 * float(sums.mean())
 
 
 def _negative(survey: Survey, is_control_n: np.ndarray | None, low: float, high: float) -> ScaleEvidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class Survey:
         layers: Names of its layers, `raw` among them where it has a raw matrix.
         uns: Names in `uns`.
         sample: Some rows of its matrix.
+        options: How it was read.
     """
 
     path: Path
@@ -38,8 +39,10 @@ class Survey:
     layers: tuple[str, ...]
     uns: tuple[str, ...]
     sample: Sample
+    options: ReadOptions = field(default_factory=ReadOptions)
     _levels: dict[str, pd.Series] = field(default_factory=dict, repr=False)
     _codes: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _in_layer: dict[str, Survey] = field(default_factory=dict, repr=False)
 
     @property
     def obs(self) -> pd.DataFrame:
@@ -77,6 +80,22 @@ class Survey:
         }
         return {**self.text, **whole}
 
+    def in_layer(self, name: str) -> Survey:
+        """The same file with another layer sampled."""
+        if name not in self._in_layer:
+            self._in_layer[name] = survey(self.path, replace(self.options, layer=name))
+        return self._in_layer[name]
+
+    def only(self, row_n: np.ndarray) -> Survey:
+        """Some of the rows; all of them where no row of the sample is among them."""
+        sampled = row_n[self.sample.row_n]
+        if row_n.all() or not sampled.any():
+            return self
+        place_n = np.cumsum(row_n) - 1
+        sample = replace(self.sample, x_ng=self.sample.x_ng[sampled], row_n=place_n[self.sample.row_n[sampled]])
+        raw = replace(self.raw, obs=self.raw.obs[row_n])
+        return replace(self, raw=raw, sample=sample, _levels={}, _codes={})
+
     def words(self, columns: str | Sequence[str] | None) -> np.ndarray:
         """Rows of a column as text, or of several joined by `::`; without a column all rows are one."""
         names = [columns] if isinstance(columns, str) else list(columns or [])
@@ -108,7 +127,7 @@ def survey(path: Path, options: ReadOptions | None = None) -> Survey:
     raw = read_raw(path, options)
     n_bytes = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     layers, uns = names_in(path, options)
-    return Survey(path, raw, n_bytes, layers, uns, sample_of(path, raw, options))
+    return Survey(path, raw, n_bytes, layers, uns, sample_of(path, raw, options), options)
 
 
 def words(column: pd.Series) -> np.ndarray:

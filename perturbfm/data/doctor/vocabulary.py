@@ -60,7 +60,7 @@ FLAG = (
 MODE_OF = {
     "crispra": "activation", "activation": "activation", "crispr_a": "activation", "overexpression": "activation",
     "orf": "activation", "crispri": "knockdown", "crispr_i": "knockdown", "knockdown": "knockdown", "kd": "knockdown",
-    "shrna": "knockdown", "sirna": "knockdown", "rnai": "knockdown", "crispr": "knockout", "crispr_ko": "knockout",
+    "shrna": "knockdown", "sirna": "knockdown", "rnai": "knockdown", "crispr_ko": "knockout",
     "crisprko": "knockout", "crispr_cas9": "knockout", "ko": "knockout", "knockout": "knockout", "cas9": "knockout",
     "drug": "drug", "compound": "drug", "chemical": "drug", "small_molecule": "drug", "trt_cp": "drug",
     "trt_poscon": "drug", "cytokine": "ligand", "ligand": "ligand", "trt_lig": "ligand", "stimulation": "ligand",
@@ -84,6 +84,13 @@ _CONTROL = re.compile(
     re.IGNORECASE,
 )
 _MISSING = re.compile(r"(?:nan|na|n/a|none|null|unassigned|unknown|undetermined|multiplet|)", re.IGNORECASE)
+_VEHICLE = re.compile(
+    r"(?:dmso|dimethyl[-_ ]?sulfoxide|vehicle|ctl_vehicle|pbs|water|saline|untreated|unstim|mock|no[-_ ]?treatment).*",
+    re.IGNORECASE,
+)
+_NO_TARGET = re.compile(
+    r"(?:non?[-_ ]?target|ntc?(?:[-_ ]?(?:g|sg)?\d+)?$|nt[-_ ]?control|safe|scramble|sg(?:ntc?|ctrl)).*", re.IGNORECASE
+)
 _WEAK = re.compile(
     r"(?:random|wt|wild[-_ ]?type|aavs1|none|luciferase|lacz|egfp|gfp)(?:[-_ ]?(?:g|sg)?\d+)?", re.IGNORECASE
 )
@@ -92,6 +99,16 @@ _WEAK = re.compile(
 def is_control(label: str) -> bool:
     """Whether a label reads like one of untouched cells."""
     return _CONTROL.fullmatch(label.strip()) is not None
+
+
+def is_vehicle(label: str) -> bool:
+    """Whether a label of untouched cells reads like a vehicle or like no treatment, as in screens of drugs."""
+    return _VEHICLE.fullmatch(label.strip()) is not None
+
+
+def is_no_target(label: str) -> bool:
+    """Whether a label of untouched cells reads like a guide without a target."""
+    return _NO_TARGET.match(label.strip()) is not None
 
 
 def is_weak_control(label: str) -> bool:

@@ -51,7 +51,7 @@ def norman_scperturb():
     keys = {"pert_column": "perturbation", "delimiter": "_", "context_column": "cell_line", "batch_column": "gemgroup"}
     kind = {"perturbation_type": ["CRISPR"] * n, "nperts": [0 if x == "control" else x.count("_") + 1 for x in label]}
     return {"perturbation": label, "cell_line": ["K562"] * n, "celltype": ["lymphoblasts"] * n, **kind,
-            "gemgroup": turn([1, 2], n)}, keys | {"context_column": "celltype", "mode": "knockout"}  # fmt: skip
+            "gemgroup": turn([1, 2], n)}, keys | {"context_column": "celltype", "mode": "other"}  # fmt: skip
 
 
 def gears():

@@ -121,7 +121,7 @@ def test_labels_without_the_matrix_are_those_with_it(examined, write, home):
 
 def test_what_is_open_is_refused_until_it_is_filled_in(write, home, capsys):
     path = write({**PLAIN, "perturbation": [x.replace("control", "sg7") for x in PLAIN["perturbation"]]})
-    assert main(["doctor", str(path)]) == 0
+    assert main(["doctor", str(path)]) == 2
     assert "STOP  open_control_labels" in capsys.readouterr().out
     mine = home / "conf" / "data" / "made.yaml"
     with pytest.raises(ConfigError, match="control_labels"):
