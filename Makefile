@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test check format smoke bench constraints clean
+.PHONY: help setup run test check format smoke bench parity constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ smoke: setup  ## only the tests that run the program
 bench: setup  ## measure the loader and memory up to 200,000 cells (needs PERTURBFM_DATA; BENCH= a folder with 3 GB)
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/constant_memory.py $(or $(BENCH),outputs/bench) --cells 20000 200000
+
+parity: setup  ## recompute every suite's alias on reference inputs (needs PERTURBFM_PARITY, or ../shared/parity)
+	$(BIN)/python -c 'import sys; from perturbfm.cli import main; sys.exit(main(["metrics", "parity"]))'
 
 constraints: setup  ## refresh constraints.txt on purpose; review the diff
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt

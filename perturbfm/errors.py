@@ -322,6 +322,10 @@ class PredictionMismatch(EvaluationError):
     """A prediction does not belong to the truth it is judged against."""
 
 
+class ParityMissed(EvaluationError):
+    """A number under a suite's name is not the suite's number."""
+
+
 class RecomputedDifferently(EvaluationError):
     """Scoring a stored prediction again gives other numbers."""
 

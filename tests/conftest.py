@@ -20,6 +20,18 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def parity_folder() -> Path:
+    """Folder of official numbers; a machine without them skips, the pipeline must have them."""
+    folder = Path(os.environ.get("PERTURBFM_PARITY", _BESIDE.parent / "parity")).absolute()
+    if not folder.is_dir():
+        message = f"no official numbers in {folder}; set PERTURBFM_PARITY"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _outputs_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERTURBFM_OUTPUTS", str(tmp_path / "outputs"))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from perturbfm.eval.comparison import Comparison
+
 OK, UNDEFINED, NOT_APPLICABLE = "ok", "undefined", "not_applicable"
 
 
@@ -92,6 +94,8 @@ class Case:
         powered_c: Gate verdict of each condition's context: `powered`, `weak`, `no_signal` or `unknown`.
         faint_c: Where a ratio has no safe denominator: why the signal energy of the condition's context is not clear of
             zero, empty elsewhere; None when that was not asked.
+        comparison: The same conditions in the same order as benchmark suites compare them; None where there are no
+            cells.
     """
 
     context_c: np.ndarray
@@ -112,6 +116,7 @@ class Case:
     cells: Callable[[int], tuple[np.ndarray, np.ndarray]] | None
     powered_c: np.ndarray
     faint_c: np.ndarray | None = None
+    comparison: Comparison | None = None
 
     @property
     def n_conditions(self) -> int:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from perturbfm.eval.case import Case, PerCondition
+from perturbfm.eval.case import Case, PerCondition, nowhere
+from perturbfm.eval.comparison import Comparison
 
 HIGHER, LOWER, TARGET, NONE = "higher", "lower", "target", "none"
+
+ALWAYS = ("permute_cells", "permute_genes", "permute_conditions", "relabel")
+"""What no metric may depend on: the order of cells, genes and conditions, and what conditions are called."""
+
+INVARIANCES = (*ALWAYS, "subset_conditions", "shift_both", "scale_both", "scale_prediction")
+"""Changes that leave every condition's value as it is: dropping other conditions; adding one vector to truth,
+prediction and controls; multiplying all of them by a positive number; multiplying the predicted delta alone by one."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class Metric:
         interval: Whether a two-way interval is given.
         centred: Whether the panel is centred, so that the noise of shared controls cancels and conditions are
             exchangeable: only then is a sign-flip test of conditions valid.
+        aliases: Names under which benchmark suites publish this very number, `<suite>_<version>.<name>`.
+        invariances: Which of `INVARIANCES` leave its values as they are, beside `ALWAYS`.
     """
 
     identifier: str
@@ -40,6 +50,8 @@ class Metric:
     skill: bool = False
     interval: bool = False
     centred: bool = False
+    aliases: tuple[str, ...] = ()
+    invariances: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,3 +74,16 @@ class Panel:
     def identifiers(self) -> tuple[str, ...]:
         """Identifiers in order."""
         return tuple(m.identifier for m in self.metrics)
+
+
+@dataclass(frozen=True)
+class OnCells:
+    """A suite's metric as a line of a panel: not applicable where a case has no cells to compare."""
+
+    function: Callable[[Comparison], PerCondition]
+
+    def __call__(self, case: Case) -> PerCondition:
+        """Statistics of the case's own cells."""
+        if case.comparison is None:
+            return nowhere(case.n_conditions, "the file has no cells")
+        return self.function(case.comparison)
