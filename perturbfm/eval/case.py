@@ -94,8 +94,8 @@ class Case:
         powered_c: Gate verdict of each condition's context: `powered`, `weak`, `no_signal` or `unknown`.
         faint_c: Where a ratio has no safe denominator: why the signal energy of the condition's context is not clear of
             zero, empty elsewhere; None when that was not asked.
-        comparison: The same conditions in the same order as benchmark suites compare them; None where there are no
-            cells.
+        comparison: The same conditions in the same order as benchmark suites compare them; None where that cannot be.
+        incomparable: Why there is no comparison.
     """
 
     context_c: np.ndarray
@@ -117,6 +117,7 @@ class Case:
     powered_c: np.ndarray
     faint_c: np.ndarray | None = None
     comparison: Comparison | None = None
+    incomparable: str = "the file has no cells"
 
     @property
     def n_conditions(self) -> int:

@@ -53,6 +53,7 @@ class Side:
         n_conditions: Number of conditions.
         n_contexts: Number of contexts.
         known: Moments of the conditions where they follow from something else; counted from the cells otherwise.
+        known_control: Moments of the controls, likewise.
     """
 
     def __init__(
@@ -62,9 +63,13 @@ class Side:
         n_conditions: int,
         n_contexts: int,
         known: Callable[[], GroupMoments] | None = None,
+        known_control: Callable[[], GroupMoments] | None = None,
     ) -> None:
-        self._cells_of, self._control_of, self._known = cells_of, control_of, known
+        self._cells_of, self._control_of = cells_of, control_of
+        self._known = known or (lambda: moments_of(cells_of, n_conditions))
+        self._known_control = known_control or (lambda: moments_of(control_of, n_contexts))
         self.n_conditions, self.n_contexts = n_conditions, n_contexts
+        self._made: dict[Hashable, Any] = {}
 
     def cells(self, condition: int) -> np.ndarray:
         """Cells of one condition, dense float64, shape (n, g)."""
@@ -74,15 +79,22 @@ class Side:
         """Control cells of one context, dense float64, shape (m, g)."""
         return dense(self._control_of(context))
 
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Something that rests on this side alone (a test per gene), made on first asking; models share a truth."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
+
     @cached_property
     def moments(self) -> GroupMoments:
         """Moments of every condition, in one pass over the cells."""
-        return self._known() if self._known is not None else moments_of(self._cells_of, self.n_conditions)
+        return self._known()
 
     @cached_property
     def control_moments(self) -> GroupMoments:
         """Moments of the controls of every context."""
-        return moments_of(self._control_of, self.n_contexts)
+        return self._known_control()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,8 +12,11 @@ from scipy import sparse
 
 from perturbfm.errors import CellUsedTwice, PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
+from perturbfm.eval.comparison import Comparison, GroupMoments, Side, dense, moments_of
 from perturbfm.eval.moments import detected, moments
-from perturbfm.types import Observed, Prediction, RowView
+from perturbfm.types import Observed, Prediction, RowView, without_dose
+
+SCALE = "suites compare log1p values, and this matrix is {}"
 
 DETECTED_FROM = 0.1
 """A gene is scored for variance where at least this share of the context's input controls detect it."""
@@ -153,6 +157,16 @@ class Truth:
         return self.weight_ck @ self.input.mean_kg
 
     @cached_property
+    def input_detected_kg(self) -> np.ndarray:
+        """Share of input-control cells of each matched group in which a gene is not zero."""
+        o = self.observed
+        group_m = np.array([f"{a}\0{b}" for a, b in _groups(o.input_context_m, o.input_batch_m, o.match_batch)])
+        names = [f"{a}\0{b}" for a, b in self.group_names]
+        rows = [np.flatnonzero(group_m == name) for name in names]
+        nothing = np.zeros(len(o.genes_g))
+        return np.stack([detected(RowView(o.input_mg, r)) if len(r) else nothing for r in rows])
+
+    @cached_property
     def input_var_cg(self) -> np.ndarray:
         """Variance of single input-control cells of the context, within batches."""
         context_k = np.array([g[0] for g in self.group_names], dtype=object)
@@ -190,8 +204,10 @@ class Truth:
                 fix="Draw without replacement: repeated cells shrink distances within a group.",
             )
         part = Truth(self.observed, self.rows[rows])
-        kept = ("input", "reference", "input_var_cg", "scored_cg", "faint")
+        kept = ("input", "reference", "input_var_cg", "scored_cg", "faint", "context_k")
         part.__dict__.update({k: getattr(self, k) for k in kept})
+        if self.comparable:
+            part.__dict__.update(input_detected_kg=self.input_detected_kg, control_moments=self.control_moments)
         return part
 
     def only(self, keep_c: np.ndarray) -> Truth:
@@ -255,7 +271,84 @@ class Truth:
             cells=ShiftedControls(self, mean_cg) if self.has_cells else None,
             powered_c=verdict_c,
             faint_c=np.array([self.faint.get(k, "") for k in self.context_c], dtype=object),
+            comparison=self.beside(shifted(self, mean_cg), train) if self.comparable else None,
+            incomparable="the file has no cells" if not self.has_cells else SCALE.format(self.observed.scale),
         )
+
+    @property
+    def comparable(self) -> bool:
+        """Whether benchmark suites could compare these cells: they take log1p values."""
+        return self.has_cells and self.observed.scale == "log1p"
+
+    @cached_property
+    def context_k(self) -> tuple[str, ...]:
+        """Names of the contexts, sorted."""
+        return tuple(sorted({str(k) for k in self.context_c}))
+
+    def control_cells(self, context: int) -> Any:
+        """Input-control cells of one context: the controls that suites' metrics share between truth and prediction."""
+        return self.observed.input_mg[np.flatnonzero(self.observed.input_context_m == self.context_k[context])]
+
+    @cached_property
+    def measured(self) -> Side:
+        """The true cells; one object for every prediction, so that what rests on truth alone is made once."""
+
+        def cells_of(condition: int) -> Any:
+            return self.x_ng[self.condition_rows(condition)]
+
+        return self.side(cells_of)
+
+    def side(self, cells_of: Callable[[int], Any], known: Callable[[], GroupMoments] | None = None) -> Side:
+        """Cells of the same conditions, with the input controls as controls."""
+        return Side(
+            cells_of, self.control_cells, len(self.n_c), len(self.context_k), known, lambda: self.control_moments
+        )
+
+    @cached_property
+    def control_moments(self) -> GroupMoments:
+        """Moments of the input controls of every context."""
+        return moments_of(self.control_cells, len(self.context_k))
+
+    def beside(self, predicted: Side, train: TrainCentroids | None) -> Comparison:
+        """The true cells beside predicted ones, as suites compare them: one set of controls on both sides."""
+        number = {k: i for i, k in enumerate(self.context_k)}
+        part_c = without_dose(self.intervention_c)
+        return Comparison(
+            context_k=self.context_k,
+            context_of_c=np.array([number[str(k)] for k in self.context_c]),
+            perturbation_c=np.array([str(p).rpartition("@")[0] for p in part_c], dtype=object),
+            genes_g=self.observed.genes_g,
+            truth=self.measured,
+            predicted=predicted,
+            train_centroid_g=None if train is None else train.mean_g,
+        )
+
+
+def shifted(truth: Truth, mean_cg: np.ndarray) -> Side:
+    """Cells of a model that predicts means: input-control cells of the condition's batches plus the prediction."""
+    cells = ShiftedControls(truth, mean_cg)
+
+    def known() -> GroupMoments:
+        return moved(pooled_controls(truth), mean_cg)
+
+    return truth.side(cells.predicted, known)
+
+
+def pooled_controls(truth: Truth) -> GroupMoments:
+    """Moments of the input controls of each condition's batches, every cell counting once."""
+    used_ck = (truth.weight_ck > 0).astype(float)
+    n_k, mean_kg = truth.input.n_k, truth.input.mean_kg
+    n_c = used_ck @ n_k
+    mean_cg = (used_ck * n_k) @ mean_kg / n_c[:, None]
+    square_cg = used_ck @ (truth.input.scatter_kg + n_k[:, None] * mean_kg**2) / n_c[:, None]
+    nonzero_cg = (used_ck * n_k) @ truth.input_detected_kg / n_c[:, None]
+    return GroupMoments(n_c, mean_cg, np.maximum(square_cg - mean_cg**2, 0.0), nonzero_cg)
+
+
+def moved(group: GroupMoments, delta_cg: np.ndarray) -> GroupMoments:
+    """Moments of cells that are all moved by one vector per group; a gene that moves is nowhere exactly zero."""
+    nonzero_cg = np.where(delta_cg == 0, group.nonzero_rg, 1.0)
+    return GroupMoments(group.n_r, group.mean_rg + delta_cg, group.var_rg, nonzero_cg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,11 +360,15 @@ class ShiftedControls:
 
     def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
         """True cells [n, g] and predicted cells [m, g] of one condition, dense."""
+        t = self.truth
+        return dense(t.x_ng[t.condition_rows(condition)]), self.predicted(condition)
+
+    def predicted(self, condition: int) -> np.ndarray:
+        """Predicted cells [m, g] of one condition, dense."""
         o, t = self.truth.observed, self.truth
-        true = dense(o.x_ng[t.rows[t.condition_rows(condition)]])
         used = {name for name, w in zip(t.group_names, t.weight_ck[condition], strict=True) if w > 0}
         mine = np.array([g in used for g in _groups(o.input_context_m, o.input_batch_m, o.match_batch)], dtype=bool)
-        return true, dense(o.input_mg[np.flatnonzero(mine)]) + self.mean_cg[condition]
+        return dense(o.input_mg[np.flatnonzero(mine)]) + self.mean_cg[condition]
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +382,11 @@ class RealCells:
     def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
         """True cells and the cells of the condition that stands in for it."""
         true = dense(self.true.x_ng[self.true.condition_rows(condition)])
-        return true, dense(self.predicted.x_ng[self.predicted.condition_rows(int(self.source_c[condition]))])
+        return true, dense(self.predicted_cells(condition))
+
+    def predicted_cells(self, condition: int) -> Any:
+        """Cells [m, g] of the condition that stands in for one."""
+        return self.predicted.x_ng[self.predicted.condition_rows(int(self.source_c[condition]))]
 
 
 def halve(truth: Truth, seed: int) -> tuple[Truth, Truth]:
@@ -307,12 +408,10 @@ def halve(truth: Truth, seed: int) -> tuple[Truth, Truth]:
 
 def with_cells(case: Case, cells: RealCells) -> Case:
     """The same case, with cells that a predictor really has."""
-    return replace(case, cells=cells)
-
-
-def dense(x: Any) -> np.ndarray:
-    """Rows as dense float64."""
-    return np.asarray(x.toarray() if sparse.issparse(x) else x, dtype=np.float64)
+    comparison = case.comparison
+    if comparison is not None:
+        comparison = replace(comparison, predicted=cells.true.side(cells.predicted_cells), _made={})
+    return replace(case, cells=cells, comparison=comparison)
 
 
 def _groups(context_n: np.ndarray, batch_n: np.ndarray, by_batch: bool) -> list[tuple[str, str]]:

@@ -85,5 +85,5 @@ class OnCells:
     def __call__(self, case: Case) -> PerCondition:
         """Statistics of the case's own cells."""
         if case.comparison is None:
-            return nowhere(case.n_conditions, "the file has no cells")
+            return nowhere(case.n_conditions, case.incomparable)
         return self.function(case.comparison)
