@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from perturbfm import config
+from perturbfm import config, places
 from perturbfm.calibrate import learn_scale
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import GateVerdict
-from perturbfm.eval.judge import Judged, judge
+from perturbfm.eval.judge import Judged, judge, panel_of
 from perturbfm.eval.panel import panel_named
 from perturbfm.eval.report import render
 from perturbfm.eval.separation import Separation
+from perturbfm.eval.standing import Standing, stand
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.eval.verdict import open_gate
 from perturbfm.files import write_gzip, write_json, write_text
+from perturbfm.floors import floor_facts
+from perturbfm.kept import SCORES, STANDING, KeptScores, KeptStanding, key_of
 from perturbfm.predictions import PREDICTION_FILES, write_prediction
-from perturbfm.record import JUDGED_FROM
+from perturbfm.record import JUDGED_FROM, digest
 from perturbfm.train.centroids import train_centroids
 from perturbfm.types import Observed, Prediction, RowView
 
@@ -69,6 +72,7 @@ class Judge:
         folder: The run's folder; None judges without writing.
         datamodule: Batches and encoder of the run.
         floors: For each floor, its predictions by fold.
+        kept: What stands beside every model of the split, if it was made before.
         result: What came of it.
     """
 
@@ -78,19 +82,20 @@ class Judge:
     folder: RunFolder
     datamodule: PerturbDataModule
     floors: dict[str, dict[str, Prediction]]
+    kept: KeptStanding
     result: RunResult | None = field(default=None)
 
     def __call__(self, predictions: dict[str, Prediction]) -> None:
         """Judge the blind predictions of the calibration and test folds."""
         openings = self.folder.open_test(str(self.split.frozen_hash), predictions["test"].model)
         self.folder.note(test_openings=openings)
-        verdict = judge_folds(self.cfg, self.dataset, self.split, self.datamodule, self.floors, predictions)
-        factor = verdict.calibration["factor"]
-        for fold, p in (("test", verdict.prediction), ("calib", verdict.calib)):
-            write_prediction(self.folder.path / PREDICTION_FILES[fold], p, factor)
-        write_json(self.folder.path / "calibration.json", verdict.calibration)
-        self.folder.seal(JUDGED_FROM)
+        calibrated, record = self._saved(predictions)
+        scores = kept_scores(self.folder.path, self.kept)
+        verdict = judge_folds(
+            self.cfg, self.dataset, self.split, self.datamodule, self.floors, calibrated, self.kept, record, scores
+        )
         self.folder.seal(verdict.write(self.folder.path, self.folder.facts))
+        scores.drop()
         self.folder.event("judged", panel=verdict.judged.metrics["panel"]["name"])
         self.result = RunResult(
             config.plain(self.cfg),
@@ -100,13 +105,33 @@ class Judge:
             self.folder.path,
         )
 
+    def _saved(self, predictions: dict[str, Prediction]) -> tuple[dict[str, Prediction], dict[str, Any]]:
+        """The calibrated predictions and the record, on disk and sealed before anything is scored.
+
+        From here on `perturbfm eval RUN` can finish what an interrupt leaves.
+        """
+        calib = Truth(observe(self.dataset, self.split, "calib"))
+        scale = _calibrated(calib, predictions)
+        calibrated = {f: scale.apply(p) for f, p in predictions.items()}
+        for fold, p in calibrated.items():
+            write_prediction(self.folder.path / PREDICTION_FILES[fold], p, scale.factor)
+        record = scale.record() | {
+            "split_hash": self.split.frozen_hash,
+            "floors": {n: _calibrated(calib, p).factor for n, p in self.floors.items()},
+            "learned_in": sorted(set(calib.context_c.tolist())),
+            "measured_in": sorted(set(self.dataset.labels().context_n[self.split.test_idx].tolist())),
+        }
+        write_json(self.folder.path / "calibration.json", record)
+        self.folder.seal(JUDGED_FROM)
+        self.folder.event("predicted")
+        return calibrated, record
+
 
 @dataclass(frozen=True)
 class Verdict:
     """A judged run: calibrated predictions, calibration, panel."""
 
     prediction: Prediction
-    calib: Prediction
     calibration: dict[str, Any]
     judged: Judged
     split_card: dict[str, Any]
@@ -127,31 +152,36 @@ def judge_folds(
     datamodule: PerturbDataModule,
     floors: dict[str, dict[str, Prediction]],
     predictions: dict[str, Prediction],
-    known: dict[str, Any] | None = None,
+    kept: KeptStanding,
+    record: dict[str, Any],
+    scores: KeptScores,
 ) -> Verdict:
-    """Calibrate on the calibration fold, then score the test fold with the whole panel.
+    """Score the test fold with the whole panel.
 
     Args:
         cfg: The configuration.
         dataset: The data.
         split: The frozen split.
         datamodule: Batches and encoder of the run.
-        floors: For each floor, its predictions by fold.
-        predictions: The model's, by fold.
-        known: The record of a calibration that the predictions have had already; None learns one.
+        floors: For each floor, its predictions by fold, not calibrated.
+        predictions: The model's, by fold, calibrated.
+        kept: What stands beside every model of the split, if it was made before.
+        record: The record of the model's calibration.
+        scores: What an evaluation of these predictions that was killed has scored.
     """
     calib, test = (Truth(observe(dataset, split, f)) for f in ("calib", "test"))
-    scales = {n: _calibrated(calib, p) for n, p in floors.items()}
-    model, record = _model_calibrated(calib, predictions, known)
-    e = cfg.eval
+    train = TrainCentroids(*train_centroids(datamodule))
+    beside = {n: _calibrated(calib, p).apply(p["test"]) for n, p in floors.items()}
     judged = judge(
-        panel_named(e.panel),
+        panel_named(cfg.eval.panel),
         test,
-        model["test"],
-        {n: scales[n].apply(p["test"]) for n, p in floors.items()},
-        TrainCentroids(*train_centroids(datamodule)),
-        Separation(calib, model["calib"], "+".join(split.ood_axes), _out_of_distribution(test, split)),
-        Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split)),
+        predictions["test"],
+        beside,
+        train,
+        Separation(calib, predictions["calib"], "+".join(split.ood_axes), _out_of_distribution(test, split)),
+        effort_of(cfg, split),
+        stood(cfg, split, test, beside, train, kept),
+        scores,
     )
     judged.metrics["run"] = {
         "split_hash": split.frozen_hash,
@@ -167,10 +197,7 @@ def judge_folds(
     }
     if datamodule.preprocessor.stages:
         judged.metrics["run"]["preprocess"] = datamodule.preprocessor.card()
-    record |= {"split_hash": split.frozen_hash, "floors": {n: scales[n].factor for n in floors}}
-    record["learned_in"] = sorted(set(calib.context_c.tolist()))
-    record["measured_in"] = sorted(set(test.context_c.tolist()))
-    judged.metrics["calibration"] = record
+    judged.metrics["calibration"] = dict(record)
     card = {
         "rule": split.rule,
         "params": dict(split.params),
@@ -178,7 +205,48 @@ def judge_folds(
         "ood_axes": list(split.ood_axes),
         "ood_rows": {axis: len(split.ood_rows(axis)) for axis in split.ood_axes},
     }
-    return Verdict(model["test"], model["calib"], record, judged, card)
+    return Verdict(predictions["test"], record, judged, card)
+
+
+def stood(
+    cfg: DictConfig,
+    split: Split,
+    test: Truth,
+    floors: dict[str, Prediction],
+    train: TrainCentroids,
+    kept: KeptStanding,
+) -> Standing:
+    """What stands beside every model of the split: kept, or made now and kept."""
+    found = kept.standing()
+    if found is None:
+        panel = panel_of(panel_named(cfg.eval.panel), test)
+        found = stand(panel, test, floors, train, effort_of(cfg, split), {n: kept.scores(n) for n in floors})
+        kept.keep(found)
+        found = kept.standing() or found
+    return found
+
+
+def kept_standing(cfg: DictConfig, dataset: PerturbDataset, split: Split) -> KeptStanding:
+    """Where what stands beside every model of this split is kept: by data, split, panel, effort and code."""
+    panel = panel_named(cfg.eval.panel)
+    facts = {
+        **floor_facts(dataset, split),
+        "panel": [panel.name, panel.version, *panel.identifiers],
+        "effort": asdict(effort_of(cfg, split)),
+        "match": dataset.declared.match,
+    }
+    return KeptStanding(places.outputs_dir() / STANDING, key_of(facts))
+
+
+def kept_scores(run_dir: Path, kept: KeptStanding) -> KeptScores:
+    """What has been scored of a run's stored predictions."""
+    return KeptScores(run_dir / SCORES, f"{kept.key} {digest(run_dir / PREDICTION_FILES['test'])}")
+
+
+def effort_of(cfg: DictConfig, split: Split) -> Effort:
+    """How much a judgement resamples, seeded by the split."""
+    e = cfg.eval
+    return Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split))
 
 
 def _out_of_distribution(truth: Truth, split: Split) -> np.ndarray:
@@ -196,15 +264,6 @@ def gate_of(dataset: PerturbDataset, split: Split) -> dict[str, GateVerdict]:
 def truth_seed(split: Split) -> int:
     """Seed of gate, replicate and intervals: they are facts of a split, so no seed of a model may move them."""
     return int(str(split.frozen_hash)[:8], 16)
-
-
-def _model_calibrated(
-    truth: Truth, predictions: dict[str, Prediction], known: dict[str, Any] | None
-) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    if known is not None:
-        return predictions, dict(known)
-    scale = _calibrated(truth, predictions)
-    return {f: scale.apply(p) for f, p in predictions.items()}, scale.record()
 
 
 def _calibrated(truth: Truth, predictions: dict[str, Prediction]) -> Any:

@@ -169,13 +169,17 @@ def _scored(
     split.assert_fits(dataset.fingerprint, dataset.n_obs)
     preprocessor = _preprocessor(cfg, dataset, split, run_dir)
     dataset = preprocessor.apply(dataset)
-    from perturbfm.judging import judge_folds
-    from perturbfm.run import FLOORS, floor_predictions
+    from perturbfm.floors import fitted_floors
+    from perturbfm.judging import judge_folds, kept_scores, kept_standing, truth_seed
     from perturbfm.train.datamodule import PerturbDataModule
 
     datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed, preprocessor=preprocessor)
-    floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
-    return judge_folds(cfg, dataset, split, datamodule, floors, predictions, calibration)
+    kept = kept_standing(cfg, dataset, split)
+    floors = fitted_floors(dataset, split, preprocessor, kept, truth_seed(split))
+    scores = kept_scores(run_dir, kept)
+    verdict = judge_folds(cfg, dataset, split, datamodule, floors, predictions, kept, calibration, scores)
+    scores.drop()
+    return verdict
 
 
 def _preprocessor(cfg: DictConfig, dataset: PerturbDataset, split: Split, run_dir: Path) -> Preprocessor:

@@ -159,11 +159,10 @@ def replicate(r, halvings=5):
     """EV of the replicate as the panel scores it, and 1 - (V_B + V_I) / S from the world's exact moments."""
     panel = Panel("ev", "0", False, (replace(METRIC[EV], skill=False),))
     zero = r.case(np.zeros_like(r.true_cg))
-    cases = {"model": zero, "train_mean": zero}
     verdict = np.full(len(r.row_c), "powered", dtype=object)
     g = r.true_cg.shape[1]
     train = TrainCentroids(np.zeros(g), np.zeros(g))
-    halves = halves_of(panel, r.truth, cases, train, verdict, Effort(10, 10, halvings, 0))
+    halves = halves_of(panel, r.truth, zero, train, verdict, Effort(10, 10, halvings, 0))
     entry = halves.entries(panel, {})["replicate"][EV]
     assert entry["n_scored"] == entry["n_total"] == len(r.row_c)
     n_input = (r.truth.observed.input_context_m == r.context).sum()

@@ -105,7 +105,7 @@ def test_a_run_leaves_all_its_artifacts_and_nothing_else(first):
     house, done = first
     assert (done.code, done.err) == (0, "")
     assert {p.name for p in done.folder.iterdir()} == ARTIFACTS
-    assert {p.name for p in house.outputs.iterdir()} == {done.folder.name, "test_openings.jsonl"}
+    assert {p.name for p in house.outputs.iterdir()} == {done.folder.name, "standing", "test_openings.jsonl"}
     assert list(house.cwd.iterdir()) == []
 
 
@@ -278,7 +278,7 @@ def test_a_sweep_makes_finished_runs_of_one_sweep_and_leaves_nothing_of_hydras(s
     assert manifests[0]["sweep"].startswith("perturbfm-sweep-")
     assert [m["test_openings"] for m in sorted(manifests, key=lambda m: m["finished_utc"])] == [1, 2]
     assert list(house.cwd.iterdir()) == []
-    assert len(list(house.outputs.iterdir())) == 3
+    assert len(list(house.outputs.iterdir())) == 4
     assert not list(house.cwd.parent.rglob(".hydra"))
     assert not list(house.cwd.parent.rglob("multirun*"))
 

@@ -135,6 +135,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
                 partial(interval_width, level=level, noise=noise),
                 LOWER,
                 "Mean width of that interval.",
+                unbounded=True,
             ),
         )
     )
@@ -144,6 +145,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
             partial(nll_gaussian, noise=noise),
             LOWER,
             "Negative log-likelihood of mean deltas.",
+            unbounded=True,
         ),
         Metric(
             f"crps_gaussian[{where}]",

@@ -36,6 +36,7 @@ class Metric:
         centred: Whether the panel is centred, so that the noise of shared controls cancels and conditions are
             exchangeable: only then is a sign-flip test of conditions valid.
         aliases: Names under which benchmark suites publish this very number, `<suite>_<version>.<name>`.
+        unbounded: Whether no value is the best one, although a direction is better (a likelihood, a width).
         invariances: Which of `INVARIANCES` leave its values as they are, beside `ALWAYS`.
     """
 
@@ -52,6 +53,18 @@ class Metric:
     centred: bool = False
     aliases: tuple[str, ...] = ()
     invariances: tuple[str, ...] = ()
+    unbounded: bool = False
+
+    @property
+    def best(self) -> float | None:
+        """The best value there is: 1 where higher is better, 0 where lower is; None where there is none."""
+        known = {HIGHER: 1.0, LOWER: 0.0}
+        return None if self.unbounded else known.get(self.better)
+
+    @property
+    def on_cells(self) -> bool:
+        """Whether it compares cells of both sides, which costs more than a look at means."""
+        return isinstance(self.function, OnCells)
 
 
 @dataclass(frozen=True)

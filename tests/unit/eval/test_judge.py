@@ -161,7 +161,8 @@ def check_invariants(metrics, panel=FULL):
 def test_a_judgement_is_complete_and_holds_no_nan(good):
     _, found = good
     check_invariants(found.metrics)
-    assert set(found.metrics["floors"]) == {"no_change", "train_mean", "source_delta", "replicate", "random_other"}
+    floors = {"no_change", "train_mean", "source_delta", "replicate", "interpolated", "random_other"}
+    assert set(found.metrics["floors"]) == floors
     assert found.metrics["panel"]["comparable"] is True
     assert found.metrics["gate"]["u"]["verdict"] == "powered"
 
@@ -359,8 +360,8 @@ def test_a_weak_panel_of_ten_or_more_has_values_only():
     p = problem()
     truth, train = Truth(p.observed), TrainCentroids(np.zeros(G), np.zeros(G))
     case = truth.case(*truth.predicted(p.oracle()), train, np.full(len(truth.n_c), "weak", dtype=object))
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
-    found = intervals(FULL, truth, {"model": case, "train_mean": case}, {}, gate, EFFORT)
+    gate = {"u": "weak"}
+    found = intervals(FULL, truth, case, case, {}, gate, EFFORT)
     assert found == {"rule": "values_only", "level": None, "reason": "not powered: u", "metrics": {}}
 
 
@@ -428,8 +429,8 @@ def test_five_to_nine_conditions_get_an_exact_sign_flip_p_of_what_is_panel_centr
     verdict = np.full(9, "weak", dtype=object)
     predictions = {"model": p.oracle(), "train_mean": p.constant(2.0)}
     cases = {n: truth.case(*truth.predicted(q), train, verdict) for n, q in predictions.items()}
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
-    found = intervals(FULL, truth, cases, {}, gate, EFFORT)
+    gate = {"u": "weak"}
+    found = intervals(FULL, truth, cases["model"], cases["train_mean"], {}, gate, EFFORT)
     assert (found["rule"], found["level"]) == ("sign_flip", None)
     want = {"sign_flip_p": 2**-8, "reason": "", "against": "train_mean"}
     assert found["metrics"] == {PCC_PANEL: want, RETRIEVAL_PANEL: want}
@@ -439,8 +440,8 @@ def test_fewer_than_five_conditions_get_values_only():
     p = problem(n_perturbations=4)
     truth, verdict = Truth(p.observed), np.full(4, "powered", dtype=object)
     case = truth.case(*truth.predicted(p.oracle()), None, verdict)
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="powered")}
-    found = intervals(FULL, truth, {"model": case, "train_mean": case}, {}, gate, EFFORT)
+    gate = {"u": "powered"}
+    found = intervals(FULL, truth, case, case, {}, gate, EFFORT)
     assert (found["rule"], found["reason"]) == ("values_only", "4 conditions: values only")
 
 
@@ -448,7 +449,7 @@ def test_a_denominator_near_zero_refuses_the_ratio():
     p = problem(size=0.0, seed=5)
     truth = Truth(p.observed)
     truth.faint = faint_contexts(truth, EFFORT)
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
+    gate = {"u": "weak"}
     found = refusals(FULL, truth, gate)
     assert list(found) == [EV]
     assert "is not more than 2 standard errors" in found[EV]
