@@ -296,6 +296,7 @@ def observe(dataset: PerturbDataset, split: Split, fold: str) -> Observed:
         controls=dataset.declared.controls,
         match_batch=dataset.declared.match != "context",
         fold=fold,
+        delimiter=labels.delimiter,
     )
 
 

@@ -94,6 +94,7 @@ class Case:
         powered_c: Gate verdict of each condition's context: `powered`, `weak`, `no_signal` or `unknown`.
         faint_c: Where a ratio has no safe denominator: why the signal energy of the condition's context is not clear of
             zero, empty elsewhere; None when that was not asked.
+        targets_cg: Which measured genes a condition's intervention acts on itself; None when that is not known.
         comparison: The same conditions in the same order as benchmark suites compare them; None where that cannot be.
         incomparable: Why there is no comparison.
     """
@@ -116,6 +117,7 @@ class Case:
     cells: Callable[[int], tuple[np.ndarray, np.ndarray]] | None
     powered_c: np.ndarray
     faint_c: np.ndarray | None = None
+    targets_cg: np.ndarray | None = None
     comparison: Comparison | None = None
     incomparable: str = "the file has no cells"
 

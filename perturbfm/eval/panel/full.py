@@ -16,7 +16,9 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 EV = "pfm.ev[ref=control_split,genes=all,noise=subtracted]"
 PCC_PANEL = "pfm.pcc_delta[ref=panel,genes=all]"
-RETRIEVAL_PANEL = "pfm.retrieval[space=panel_centred_delta,query=prediction,dist=cosine,norm=n-1,ties=mid]"
+RETRIEVAL_PANEL = (
+    "pfm.retrieval[space=panel_centred_delta,query=prediction,dist=cosine,norm=n-1,ties=mid,exclude=panel_targets]"
+)
 CRPS = "crps_gaussian[target=mean_delta,obs_noise=added,genes=detected10]"
 
 EFFECT = (
@@ -25,6 +27,7 @@ EFFECT = (
         explained_variance,
         HIGHER,
         "Share of the true effect explained, noise taken out: no change is 0, a perfect mean is 1.",
+        title="EV",
         lead=True,
         effect=True,
         ratio=True,
@@ -36,6 +39,7 @@ EFFECT = (
         partial(pearson_delta, reference="panel"),
         HIGHER,
         "Correlation of what sets a perturbation apart from the others of its context.",
+        title="PCC panel-centred",
         lead=True,
         effect=True,
         worst=0.0,
@@ -45,9 +49,10 @@ EFFECT = (
     ),
     Metric(
         RETRIEVAL_PANEL,
-        partial(retrieval, centred=True),
+        partial(retrieval, centred=True, without_targets=True),
         HIGHER,
         "How often the right perturbation is closer than a wrong one; 0.5 is chance.",
+        title="retrieval panel-centred",
         lead=True,
         effect=True,
         worst=0.5,
@@ -127,6 +132,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
                 partial(coverage, level=level, noise=noise),
                 TARGET,
                 f"Share of genes inside the {level:.0%} interval; it should be {level:g}.",
+                title=f"coverage {level:.0%}",
                 lead=added and level == 0.9,
                 interval=added and level == 0.9,
             ),
@@ -152,6 +158,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
             partial(crps_gaussian, noise=noise),
             LOWER,
             "Distance of the predicted distribution from the truth, in units of the matrix.",
+            title="CRPS",
             lead=added,
             interval=added,
         ),
@@ -165,6 +172,7 @@ SHARE = (
         observation_share,
         NONE,
         "Share of the predictive variance that is the truth's own sampling noise; above 0.5 coverage says little.",
+        title="share of observation noise",
     ),
 )
 

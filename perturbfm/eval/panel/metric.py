@@ -37,6 +37,7 @@ class Metric:
             exchangeable: only then is a sign-flip test of conditions valid.
         aliases: Names under which benchmark suites publish this very number, `<suite>_<version>.<name>`.
         unbounded: Whether no value is the best one, although a direction is better (a likelihood, a width).
+        title: Short name for a table; the identifier's own name where it is empty.
         invariances: Which of `INVARIANCES` leave its values as they are, beside `ALWAYS`.
     """
 
@@ -54,12 +55,18 @@ class Metric:
     aliases: tuple[str, ...] = ()
     invariances: tuple[str, ...] = ()
     unbounded: bool = False
+    title: str = ""
 
     @property
     def best(self) -> float | None:
         """The best value there is: 1 where higher is better, 0 where lower is; None where there is none."""
         known = {HIGHER: 1.0, LOWER: 0.0}
         return None if self.unbounded else known.get(self.better)
+
+    @property
+    def always(self) -> tuple[str, ...]:
+        """What no metric depends on."""
+        return ALWAYS
 
     @property
     def on_cells(self) -> bool:
