@@ -14,10 +14,13 @@ from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerConditio
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.intervals import faint_contexts, refusals
 from perturbfm.eval.panel import Kept, Metric, Panel, score
-from perturbfm.eval.replicate import BASE_FLOOR, REPLICATE, Halves, halves_of
+from perturbfm.eval.replicate import BASE_FLOOR, INTERPOLATED, RANDOM_OTHER, REPLICATE, Halves, halves_of
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.eval.verdict import gate_entry, open_gate
 from perturbfm.types import Prediction
+
+ORDER = ("no_change", BASE_FLOOR, "source_delta", "additive", "matching_mean", RANDOM_OTHER, INTERPOLATED, REPLICATE)
+"""How floors are listed: from knowing nothing to knowing half of the cells; others come first."""
 
 LITTLE_RANGE = 0.3
 """A metric that spans less than this between train mean and replicate says little on this data."""
@@ -61,7 +64,8 @@ class Standing:
     @staticmethod
     def from_plain(plain: Mapping[str, Any], table: pd.DataFrame) -> Standing:
         """Back from JSON values and a table."""
-        return Standing(**{**plain, "halves": Halves.from_plain(plain["halves"])}, table=table)
+        halves, floors = Halves.from_plain(plain["halves"]), in_order(plain["floors"])
+        return Standing(**{**plain, "halves": halves, "floors": floors}, table=table)
 
 
 def stand(
@@ -99,7 +103,12 @@ def stand(
     halves = halves_of(panel, truth, base, train, verdict_c, effort)
     entries |= halves.entries(panel, refusal)
     ranges = {m.identifier: range_entry(m, halves) for m in panel.metrics}
-    return Standing(gate, truth.faint, entries, halves, ranges, pd.concat(tables, ignore_index=True))
+    return Standing(gate, truth.faint, in_order(entries), halves, ranges, pd.concat(tables, ignore_index=True))
+
+
+def in_order(floors: Mapping[str, Any]) -> dict[str, Any]:
+    """Floors as they are listed everywhere."""
+    return {n: floors[n] for n in sorted(floors, key=lambda n: ORDER.index(n) if n in ORDER else -1)}
 
 
 def entries_of(

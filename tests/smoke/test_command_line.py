@@ -122,7 +122,7 @@ def test_the_manifest_says_finished_and_how(first):
     assert (found["status"], found["error"], found["sweep"]) == ("finished", None, None)
     assert (found["seed"], found["model"], found["test_openings"]) == (0, "per_perturbation_mean", 1)
     events = [json.loads(line)["event"] for line in (done.folder / "events.jsonl").read_text().splitlines()]
-    assert events == ["started", "fit_started", "fit_finished", "test_opened", "judged", "finished"]
+    assert events == ["started", "fit_started", "fit_finished", "test_opened", "predicted", "judged", "finished"]
     assert "finished" in (done.folder / "run.log").read_text()
 
 
@@ -319,6 +319,7 @@ def test_a_new_user_goes_from_data_to_a_judged_baseline(house):
     assert "Identical to the stored metrics.json" in judged.out
     assert (trained.folder / "metrics.json").read_bytes() == before
     assert [p.name for p in house.cwd.iterdir()] == ["world"]
+    assert [p.name for p in (trained.folder / "..").resolve().glob("*/scores")] == []
 
 
 def test_a_run_from_python_gives_a_table_numbers_and_a_prediction(tmp_path, monkeypatch):
