@@ -12,13 +12,14 @@ import numpy as np
 
 from perturbfm.errors import UnknownChoice, nearest
 from perturbfm.eval.case import UNDEFINED, Case, PerCondition, nowhere, plain
-from perturbfm.eval.metric.correlation import least_predicted, least_true, too_small, unit_rows
+from perturbfm.eval.metric.correlation import ROUNDING, least_predicted, least_true, too_small, unit_rows
 
 SIDES = ("predicted", "truth")
 CONTEXT_AT_LEAST = 3
 
 TIE = 1e-9
-"""Two distances closer than this share of them are a tie."""
+"""Two numbers closer than this share of them are equal. A gene seen in one cell of one condition varies between
+conditions exactly as much as its noise."""
 
 
 def variance_ratio(case: Case) -> PerCondition:
@@ -44,7 +45,11 @@ def variance_ratio(case: Case) -> PerCondition:
 
     def ratio_of(member_q: np.ndarray) -> tuple[float, str]:
         true_g = np.var(np.asarray(case.truth_cg[member_q], dtype=float), axis=0, ddof=1)
-        heard_g = true_g > np.mean(np.asarray(case.noise_cg[member_q], dtype=float), axis=0)
+        noise_g = np.mean(np.asarray(case.noise_cg[member_q], dtype=float), axis=0)
+        size_g = np.max(
+            np.abs(np.asarray(case.mean_cg[member_q], dtype=float)) + np.abs(case.truth_cg[member_q]), axis=0
+        )
+        heard_g = true_g > np.maximum(noise_g * (1 + TIE), (ROUNDING * size_g) ** 2)
         if not heard_g.any():
             return np.nan, "no gene varies more between perturbations than noise"
         predicted_g = np.var(np.asarray(case.predicted_cg[member_q], dtype=float), axis=0, ddof=1)

@@ -10,6 +10,9 @@ from perturbfm.errors import UnknownChoice, nearest
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.welch import against_control
 
+TIE = 1e-9
+"""Two values that differ by less than this share of them are equal: sparse genes tie exactly but for rounding."""
+
 GENE_SETS = ("all", "top20_ttest_abs", "top20_gears", "top1000_ctrl_expr")
 
 
@@ -61,7 +64,7 @@ def gene_set(comparison: Comparison, name: str) -> GeneSet:
 
 
 def largest(x_cg: np.ndarray, allowed_cg: np.ndarray, k: int) -> GeneSet:
-    """The k allowed genes of largest value in each row; no set where value k and value k + 1 are equal.
+    """The k allowed genes of largest value in each row; no set where value k and value k + 1 are equal up to rounding.
 
     Args:
         x_cg: Values, shape (c, g).
@@ -79,7 +82,9 @@ def largest(x_cg: np.ndarray, allowed_cg: np.ndarray, k: int) -> GeneSet:
     if value_cg.shape[1] > k:
         last_c, next_c = (np.take_along_axis(value_cg, order_cg[:, i, None], axis=1)[:, 0] for i in (k - 1, k))
         more_c = allowed_cg.sum(axis=1) > k
-        reason_c[more_c & (last_c == next_c)] = f"place {k} of the genes is tied, so they are no set"
+        with np.errstate(invalid="ignore"):
+            tied_c = (last_c == next_c) | (last_c - next_c <= TIE * np.abs(last_c))
+        reason_c[more_c & tied_c] = f"place {k} of the genes is tied, so they are no set"
     return GeneSet(kept_cg & allowed_cg, reason_c)
 
 

@@ -17,7 +17,7 @@ from perturbfm.eval.metric.gene_overlap import jaccard_top20
 from perturbfm.eval.metric.gene_set import gene_set
 from perturbfm.eval.metric.mean_correlation import pearson_of_means
 from perturbfm.eval.metric.mean_error import distance_of_means, mse_of_means, rmse_of_means
-from perturbfm.eval.metric.rest_weight import n_rest_genes, squared_share, truth_test
+from perturbfm.eval.metric.rest_weight import n_rest_genes, rest_test, squared_share, truth_test
 from perturbfm.eval.metric.systematic import systematic_variation
 from perturbfm.eval.metric.weighted import r2_of_means, weighted_mse, weighted_mse_disjoint
 from perturbfm.eval.panel.papers import PAPERS
@@ -96,6 +96,17 @@ def test_a_tie_at_the_last_place_is_no_gene_set():
     x[:, :19], control[:, :19] = rng.normal(3, 1, (8, 19)), rng.normal(0, 1, (9, 19))
     stats = pearson_of_means(compared([x], [x + 1], [control]), reference="control", genes="top20_ttest_abs")
     assert stats.status_c.tolist() == [UNDEFINED]
+    assert stats.reason_c[0] == "place 20 of the genes is tied, so they are no set"
+
+
+def test_a_tie_that_rounding_hides_is_a_tie():
+    """The same cells in another order give the same t but for the last digit."""
+    rng = np.random.default_rng(1)
+    x, control = rng.normal(1, 1, (30, 40)), rng.normal(0, 1, (30, 40))
+    x[:, 20:], control[:, 20:] = x[:, [19]], control[:, [19]]
+    x[:, :19] += np.arange(5, 24)
+    x[:, 25], control[:, 25] = x[::-1, 25], control[::-1, 25]
+    stats = pearson_of_means(compared([x], [x + 1], [control]), reference="control", genes="top20_ttest_abs")
     assert stats.reason_c[0] == "place 20 of the genes is tied, so they are no set"
 
 
@@ -361,6 +372,26 @@ def test_disjoint_weights_by_hand_do_not_depend_on_the_order_of_cells_and_need_e
     assert not np.allclose(stats.value_c[:2], other.value_c[:2])
     assert stats.reason_c.tolist()[:2] == ["", ""]
     assert stats.reason_c[2] == "fewer than 4 cells in a half"
+
+
+def test_disjoint_halves_hold_every_cell_once_and_each_is_scored_by_the_weights_of_the_other():
+    cells, predicted, control = world(n_conditions=4)
+    comparison = compared(cells, predicted, [control])
+    value_c = weighted_mse_disjoint(comparison, seed=0).value_c
+    first, second = comparison.once(("halves", 0), lambda: None)
+    np.testing.assert_array_equal(first.n_r + second.n_r, [30, 31, 32, 33])
+    whole = (first.mean_rg * first.n_r[:, None] + second.mean_rg * second.n_r[:, None]) / np.array(
+        [[30], [31], [32], [33]]
+    )
+    np.testing.assert_allclose(whole, [x.mean(0) for x in cells], rtol=1e-12, atol=1e-12)
+    guess = np.array([y.mean(0) for y in predicted])
+    want = [
+        np.average(
+            (guess - scored.mean_rg) ** 2, axis=1, weights=squared_share(rest_test(learned, [np.arange(4)]).t_cg)
+        )
+        for learned, scored in ((first, second), (second, first))
+    ]
+    np.testing.assert_allclose(value_c, np.mean(want, axis=0), rtol=1e-12)
 
 
 # --- the panel's lines --------------------------------------------------------------------------------------
