@@ -15,6 +15,7 @@ To add a metric: one function `(case) -> PerCondition` in `metric/`, one line in
     redraw.py     the same predictions beside redrawn truths
     intervals.py  what truth refuses; two-way intervals, sign-flip, or values only
     replicate.py  half of the cells predicts the other half; skill
+    dynamic_range.py  whether a metric tells a replicate from no knowledge on the data at hand
     separation.py whether uncertainty rises out of distribution
     aggregate.py  per context, macro, micro, cell-weighted
     judge.py      scores a prediction and its floors by one code path
