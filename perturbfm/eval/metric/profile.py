@@ -22,7 +22,18 @@ CLIP = 10.0
 P_FLOOR = 1e-24
 Q_FLOOR = 1e-37
 
-SPACES = ("mean", "logfc", "scaled", "cv", "logp_ranksum", "t", "p", "logq_t")
+SPACES = {
+    "mean": "mean",
+    "logfc": "log fold change",
+    "scaled": "scaled mean",
+    "cv": "coefficient of variation",
+    "logp_ranksum": "log p-value",
+    "t": "t-score",
+    "p": "p-value",
+    "logq_t": "log p-value",
+}
+"""Aggregations, and what a profile of each holds."""
+
 TESTS = ("logp_ranksum", "t", "p", "logq_t")
 
 
@@ -98,7 +109,7 @@ def profiles(comparison: Comparison, space: str) -> Profiles:
     elif space == "logq_t":
         least = (nothing_c + ROUNDING, nothing_c + ROUNDING)
     reason_c = _reasons(comparison, predicted_cg, true_cg, space in TESTS)
-    return Profiles(predicted_cg, true_cg, *least, reason_c, _word(space))
+    return Profiles(predicted_cg, true_cg, *least, reason_c, SPACES[space])
 
 
 def t_scores(comparison: Comparison) -> tuple[Tested, Tested]:
@@ -132,11 +143,6 @@ def _vectors(comparison: Comparison, space: str) -> tuple[np.ndarray, np.ndarray
         case _:
             predicted, true = t_scores(comparison)
             return _signed_log(predicted.t_cg, predicted.q_cg, Q_FLOOR), _signed_log(true.t_cg, true.q_cg, Q_FLOOR)
-
-
-def _word(space: str) -> str:
-    words = {"logfc": "log fold change", "cv": "coefficient of variation", "scaled": "scaled mean", "t": "t-score"}
-    return words.get(space, "log p-value" if space.startswith("log") else {"p": "p-value"}.get(space, space))
 
 
 def _sides(comparison: Comparison, function: Callable[[Comparison, Side], T]) -> tuple[T, T]:
