@@ -46,14 +46,14 @@ def dynamic_range(
     return np.where(gap_c > 0, share_c, np.nan)
 
 
-def interpolated_duplicate(duplicate_cg: np.ndarray, train_mean_g: np.ndarray, adjusted_p_cg: np.ndarray) -> np.ndarray:
+def interpolated_duplicate(duplicate_cg: np.ndarray, train_mean: np.ndarray, adjusted_p_cg: np.ndarray) -> np.ndarray:
     r"""A duplicate that keeps what its own cells can vouch for and is the train mean elsewhere.
 
     .. math:: \alpha\,\mu^{dup} + (1 - \alpha)\,\mu^{train}, \quad \alpha_g = 1 - p^{adj}_g
 
     Args:
         duplicate_cg: Mean of the second half of each condition's cells, shape (c, g).
-        train_mean_g: Mean expression of train conditions, shape (g,).
+        train_mean: Mean expression of train conditions, shape (g,), or one per condition, shape (c, g).
         adjusted_p_cg: Adjusted p of each gene in the *second* half, as from `adjusted_p_against_rest`; NaN counts as 1.
 
     Returns:
@@ -65,16 +65,19 @@ def interpolated_duplicate(duplicate_cg: np.ndarray, train_mean_g: np.ndarray, a
     Source:
         Shift Bioscience 08db3c1 `add_interpolated_baseline.py`.
     """
-    duplicate_cg, train_mean_g = np.asarray(duplicate_cg, dtype=float), np.asarray(train_mean_g, dtype=float)
-    if np.shape(adjusted_p_cg) != duplicate_cg.shape or train_mean_g.shape != duplicate_cg.shape[1:]:
+    duplicate_cg, train_mean = np.asarray(duplicate_cg, dtype=float), np.asarray(train_mean, dtype=float)
+    if np.shape(adjusted_p_cg) != duplicate_cg.shape or train_mean.shape not in (
+        duplicate_cg.shape,
+        duplicate_cg.shape[1:],
+    ):
         raise ShapeMismatch(
             "Duplicate, train mean and p do not fit together",
-            given=f"{duplicate_cg.shape}, {train_mean_g.shape}, {np.shape(adjusted_p_cg)}",
-            expected="(conditions, genes), (genes,), (conditions, genes)",
+            given=f"{duplicate_cg.shape}, {train_mean.shape}, {np.shape(adjusted_p_cg)}",
+            expected="(conditions, genes), (genes,) or (conditions, genes), (conditions, genes)",
             fix="Take all three from the same conditions and genes.",
         )
     alpha_cg = 1.0 - np.nan_to_num(np.asarray(adjusted_p_cg, dtype=float), nan=1.0)
-    return alpha_cg * duplicate_cg + (1.0 - alpha_cg) * train_mean_g
+    return alpha_cg * duplicate_cg + (1.0 - alpha_cg) * train_mean
 
 
 def adjusted_p_against_rest(group: GroupMoments) -> np.ndarray:

@@ -11,9 +11,11 @@ import pandas as pd
 
 from perturbfm.eval.aggregate import summary
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
+from perturbfm.eval.dynamic_range import FLAGGED_BELOW, dynamic_range
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.intervals import faint_contexts, refusals
 from perturbfm.eval.panel import Kept, Metric, Panel, score
+from perturbfm.eval.panel.metric import HIGHER
 from perturbfm.eval.replicate import BASE_FLOOR, INTERPOLATED, RANDOM_OTHER, REPLICATE, Halves, halves_of
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.eval.verdict import gate_entry, open_gate
@@ -21,9 +23,6 @@ from perturbfm.types import Prediction
 
 ORDER = ("no_change", BASE_FLOOR, "source_delta", "additive", "matching_mean", RANDOM_OTHER, INTERPOLATED, REPLICATE)
 """How floors are listed: from knowing nothing to knowing half of the cells; others come first."""
-
-LITTLE_RANGE = 0.3
-"""A metric that spans less than this between train mean and replicate says little on this data."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +132,7 @@ def table_of(panel: Panel, name: str, case: Case, stats: Mapping[str, PerConditi
 
 
 def range_entry(metric: Metric, halves: Halves) -> dict[str, Any]:
-    r"""Share of a metric's range that lies between the train mean b and the replicate r, both on half of the cells.
-
-    .. math:: DRF = (r - b) / (best - b), \text{ clipped to } [-1, 1]
-    """
+    """Dynamic range of a metric on this data: train mean and replicate on the same halves; see `dynamic_range`."""
     b, r = halves.mean_value(BASE_FLOOR, metric.identifier), halves.mean_value(REPLICATE, metric.identifier)
     b = metric.worst if b is None else b
     if metric.best is None:
@@ -144,11 +140,11 @@ def range_entry(metric: Metric, halves: Halves) -> dict[str, Any]:
     if halves.reason or b is None or r is None:
         reason = halves.reason or "train mean or replicate has no value"
         return {"status": NOT_APPLICABLE, "value": None, "flagged": False, "reason": reason}
-    if b == metric.best:
-        return {"status": UNDEFINED, "value": None, "flagged": True, "reason": "the train mean is at the best value"}
-    value = float(np.clip((r - b) / (metric.best - b), -1.0, 1.0))
-    flagged = value < LITTLE_RANGE
-    reason = (
-        f"dynamic range {value:.2f} is under {LITTLE_RANGE}: replicate and train mean score alike" if flagged else ""
-    )
-    return {"status": OK, "value": value, "flagged": flagged, "reason": reason}
+    found = dynamic_range(np.array([r]), np.array([b]), perfect=metric.best, higher=metric.better == HIGHER)
+    value = float(found[0])
+    if not np.isfinite(value):
+        reason = "the train mean is at the best value or beyond"
+        return {"status": UNDEFINED, "value": None, "flagged": True, "reason": reason}
+    flagged = value < FLAGGED_BELOW
+    reason = f"dynamic range {value:.2f} is under {FLAGGED_BELOW}: a replicate scores like the train mean"
+    return {"status": OK, "value": value, "flagged": flagged, "reason": reason if flagged else ""}
