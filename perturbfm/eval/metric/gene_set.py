@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from perturbfm.eval.comparison import Comparison, GroupMoments, Side
 from perturbfm.eval.metric.welch import rows, welch
@@ -81,11 +80,10 @@ def _ranking(side: Side, context_of_c: np.ndarray, top: int) -> Ranking:
 
 
 def _by_size(t_g: np.ndarray) -> np.ndarray:
-    """Columns by |t|, equal ones where scanpy leaves them: sorted by t, reversed, then as float32 by |t|."""
+    """Columns by |t|, equal ones where scanpy and pandas leave them: by t descending, then by |t| as float32."""
     chosen = np.argpartition(t_g, -len(t_g))
-    signed = chosen[np.argsort(t_g[chosen])[::-1]]
-    size = pd.Series(np.abs(t_g[signed].astype(np.float32)), index=signed)
-    return size.sort_values(ascending=False).index.to_numpy()
+    ascending = chosen[np.argsort(t_g[chosen])]
+    return ascending[np.argsort(np.abs(t_g[ascending].astype(np.float32)))][::-1]
 
 
 def _moments(x_ng: np.ndarray) -> GroupMoments:

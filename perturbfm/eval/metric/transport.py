@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 from perturbfm.errors import UnknownChoice
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
+from perturbfm.eval.metric.distribution import squared_distances
 from perturbfm.eval.metric.drawn import drawn, rounded
 from perturbfm.eval.metric.gene_set import fewer, gene_sets
 
@@ -91,21 +92,13 @@ def sinkhorn_cost(x_ng: np.ndarray, y_mg: np.ndarray, epsilon: str) -> float:
             expected="'mean' or 'std'",
             fix="Say what of the cost matrix epsilon is 5 % of.",
         )
-    cost_nm = _squared(x_ng, y_mg)
+    cost_nm = squared_distances(x_ng, y_mg)
     size = float(cost_nm.mean()) if epsilon == "mean" else float(cost_nm.std())
     if size <= 1e-12 * float(cost_nm.max()):
         return float("nan")
     strength = SHARE * size
     f_n, g_m = _potentials(cost_nm / strength)
     return strength * float(f_n.mean() + g_m.mean() + np.log(len(f_n)) + np.log(len(g_m)))
-
-
-def _squared(x_ng: np.ndarray, y_mg: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances, shape (n, m), centred first so that large means do not cost digits."""
-    centre_g = y_mg.mean(axis=0)
-    x_ng, y_mg = x_ng - centre_g, y_mg - centre_g
-    size_nm = np.sum(x_ng**2, axis=1)[:, None] + np.sum(y_mg**2, axis=1)[None, :]
-    return np.maximum(size_nm - 2.0 * (x_ng @ y_mg.T), 0.0)
 
 
 def _potentials(cost_nm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
