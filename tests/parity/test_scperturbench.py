@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from perturbfm.eval.metric.gene_set import gene_sets, ranking
+from perturbfm.eval.metric.ranked_gene import gene_sets, ranking
 from perturbfm.parity.reference import References
 from perturbfm.parity.scperturbench import SCRIPTS
 

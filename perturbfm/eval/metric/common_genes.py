@@ -6,7 +6,7 @@ import numpy as np
 
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
-from perturbfm.eval.metric.gene_set import ranking
+from perturbfm.eval.metric.ranked_gene import ranking
 
 
 def common_genes(comparison: Comparison, *, top: int) -> PerCondition:

@@ -13,7 +13,7 @@ from perturbfm.errors import ShapeMismatch, UnknownChoice
 from perturbfm.eval.case import Case, PerCondition, nowhere, plain
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.drawn import drawn, rounded
-from perturbfm.eval.metric.gene_set import fewer, gene_sets
+from perturbfm.eval.metric.ranked_gene import fewer, gene_sets
 
 STATISTICS = ("U", "V")
 

@@ -7,7 +7,7 @@ import numpy as np
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.drawn import drawn, rounded
-from perturbfm.eval.metric.gene_set import fewer, gene_sets
+from perturbfm.eval.metric.ranked_gene import fewer, gene_sets
 
 FLOOR = 1e-8
 """What is added to every standard deviation."""

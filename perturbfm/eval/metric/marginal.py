@@ -8,7 +8,7 @@ from perturbfm.errors import BadValue
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.drawn import drawn
-from perturbfm.eval.metric.gene_set import fewer, gene_sets
+from perturbfm.eval.metric.ranked_gene import fewer, gene_sets
 
 BLOCK = 4_000_000
 """Numbers (32 MB) sorted at once."""

@@ -10,7 +10,7 @@ from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.distribution import squared_distances
 from perturbfm.eval.metric.drawn import drawn, rounded
-from perturbfm.eval.metric.gene_set import fewer, gene_sets
+from perturbfm.eval.metric.ranked_gene import fewer, gene_sets
 
 EPSILONS = ("mean", "std")
 

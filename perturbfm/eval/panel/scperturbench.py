@@ -15,7 +15,7 @@ from perturbfm.eval.metric.common_genes import common_genes
 from perturbfm.eval.metric.distribution import energy_distance_drawn, energy_distance_squared, mmd_gaussian
 from perturbfm.eval.metric.divergence import gaussian_divergence
 from perturbfm.eval.metric.marginal import marginal_distance
-from perturbfm.eval.metric.profile import (
+from perturbfm.eval.metric.mean_profile import (
     cosine_distance,
     euclidean,
     mean_absolute,

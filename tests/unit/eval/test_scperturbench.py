@@ -16,8 +16,8 @@ from perturbfm.eval.metric.common_genes import common_genes
 from perturbfm.eval.metric.distribution import energy_distance_drawn, energy_distance_squared, mmd_gaussian
 from perturbfm.eval.metric.divergence import gaussian_divergence
 from perturbfm.eval.metric.drawn import drawn
-from perturbfm.eval.metric.gene_set import gene_sets
 from perturbfm.eval.metric.marginal import marginal_distance
+from perturbfm.eval.metric.ranked_gene import gene_sets
 from perturbfm.eval.metric.transport import sinkhorn, sinkhorn_cost
 from perturbfm.eval.panel.metric import INVARIANCES
 from perturbfm.eval.panel.scperturbench import CELLS, SCPERTURBENCH

@@ -13,7 +13,7 @@ import numpy as np
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.drawn import rounded
-from perturbfm.eval.metric.gene_set import gene_sets
+from perturbfm.eval.metric.ranked_gene import gene_sets
 
 FLOAT32 = 1e-6
 """A delta shorter than this share of the means it is a difference of may be rounding of float32 sums."""
