@@ -10,7 +10,10 @@ from perturbfm.eval.metric.error import mean_squared_error, root_mean_squared_er
 from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.metric.retrieval import retrieval
 from perturbfm.eval.metric.uncertainty import coverage, crps_gaussian, interval_width, nll_gaussian, observation_share
-from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel
+from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel, merged
+from perturbfm.eval.panel.papers import PAPERS
+from perturbfm.eval.panel.perturbench import PERTURBENCH
+from perturbfm.eval.panel.scperturbench import SCPERTURBENCH
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -176,7 +179,11 @@ SHARE = (
     ),
 )
 
-_ALL = (*EFFECT, *FIT, *_uncertainty("added"), *_uncertainty("ignored"), *SHARE)
+OWN = (*EFFECT, *FIT, *_uncertainty("added"), *_uncertainty("ignored"), *SHARE)
+"""What PerturbFM itself leads with and looks at."""
 
-FULL = Panel("full", "1", comparable=True, metrics=_ALL)
-QUICK = Panel("quick", "1", comparable=False, metrics=_ALL)
+SUITES = (*SCPERTURBENCH, *PERTURBENCH, *PAPERS)
+"""What benchmark suites publish, by their own definitions."""
+
+FULL = Panel("full", "2", comparable=True, metrics=merged((*OWN, *SUITES)))
+QUICK = Panel("quick", "2", comparable=False, metrics=FULL.metrics)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from perturbfm.eval.case import Case, PerCondition, nowhere
 from perturbfm.eval.comparison import Comparison
@@ -107,3 +107,13 @@ class OnCells:
         if case.comparison is None:
             return nowhere(case.n_conditions, case.incomparable)
         return self.function(case.comparison)
+
+
+def merged(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Lines of several suites: one line per identifier, under all the names that suites give it."""
+    found: dict[str, Metric] = {}
+    for m in metrics:
+        known = found.get(m.identifier)
+        aliases = m.aliases if known is None else tuple(dict.fromkeys((*known.aliases, *m.aliases)))
+        found[m.identifier] = replace(known or m, aliases=aliases)
+    return tuple(found.values())
