@@ -411,6 +411,7 @@ def test_lines_of_papers_have_names_of_their_own():
 @pytest.mark.parametrize("metric", [m for m in PAPERS if m.aliases], ids=lambda m: m.identifier)
 def test_a_case_without_cells_has_no_value(metric):
     class Bare:
+        incomparable = "the file has no cells"
         comparison, n_conditions = None, 3
 
     assert set(metric.function(Bare()).status_c) == {NOT_APPLICABLE}

@@ -11,7 +11,7 @@ from scipy.stats import energy_distance, wasserstein_distance
 from perturbfm.errors import BadValue, UnknownChoice
 from perturbfm.eval.case import OK, UNDEFINED
 from perturbfm.eval.comparison import Comparison, Side
-from perturbfm.eval.metric import profile
+from perturbfm.eval.metric import mean_profile
 from perturbfm.eval.metric.common_genes import common_genes
 from perturbfm.eval.metric.distribution import energy_distance_drawn, energy_distance_squared, mmd_gaussian
 from perturbfm.eval.metric.divergence import gaussian_divergence
@@ -86,14 +86,14 @@ def test_distances_of_means_by_hand():
     def value(metric, **options):
         return metric(comparison, top=None, decimals=None, **options).value_c[0]
 
-    assert value(profile.mean_squared) == pytest.approx(5 / 3)
-    assert value(profile.mean_absolute) == pytest.approx(1)
-    assert value(profile.euclidean, squared=False) == pytest.approx(5**0.5)
-    assert value(profile.euclidean, squared=True) == pytest.approx(5)
-    assert value(profile.cosine_distance) == pytest.approx(1 - 9 / (14**0.5 * 3))
-    assert value(profile.r2_distance) == pytest.approx(5 / 2)
-    assert value(profile.spearman_distance) == pytest.approx(1 + 3**0.5 / 2)
-    assert profile.mean_squared(comparison, top=None, decimals=4).value_c[0] == 1.6667
+    assert value(mean_profile.mean_squared) == pytest.approx(5 / 3)
+    assert value(mean_profile.mean_absolute) == pytest.approx(1)
+    assert value(mean_profile.euclidean, squared=False) == pytest.approx(5**0.5)
+    assert value(mean_profile.euclidean, squared=True) == pytest.approx(5)
+    assert value(mean_profile.cosine_distance) == pytest.approx(1 - 9 / (14**0.5 * 3))
+    assert value(mean_profile.r2_distance) == pytest.approx(5 / 2)
+    assert value(mean_profile.spearman_distance) == pytest.approx(1 + 3**0.5 / 2)
+    assert mean_profile.mean_squared(comparison, top=None, decimals=4).value_c[0] == 1.6667
 
 
 def test_correlation_of_deltas_does_not_see_their_size(some):
@@ -101,8 +101,8 @@ def test_correlation_of_deltas_does_not_see_their_size(some):
     halved = comparison_of(
         [some.truth.cells(0)], [0.5 * some.truth.cells(0) + 0.5 * control.mean(axis=0)], some.truth.control(0)
     )
-    assert profile.pearson_shared(halved, top=5, decimals=None).value_c[0] == pytest.approx(1.0)
-    value = profile.pearson_shared(some, top=5, decimals=4).value_c
+    assert mean_profile.pearson_shared(halved, top=5, decimals=None).value_c[0] == pytest.approx(1.0)
+    value = mean_profile.pearson_shared(some, top=5, decimals=4).value_c
     assert np.array_equal(value, 1 - np.round(1 - value, 4))
 
 
@@ -110,7 +110,7 @@ def test_a_copy_of_the_controls_has_no_direction_and_no_genes(some):
     """Rows in another order, as float32: what is left of the delta is rounding."""
     control = some.truth.control(0)
     copy = comparison_of([some.truth.cells(0)], [control[::-1].astype(np.float32)], control)
-    stats = profile.pearson_shared(copy, top=None, decimals=4)
+    stats = mean_profile.pearson_shared(copy, top=None, decimals=4)
     assert (stats.status_c[0], stats.reason_c[0]) == (UNDEFINED, "predicted delta is constant over genes")
     copy = comparison_of([some.truth.cells(0)], [control], control)
     stats = common_genes(copy, top=4)
