@@ -137,6 +137,16 @@ def pair_distance_sums(x_ng: np.ndarray, y_mg: np.ndarray) -> PairSums:
     return PairSums(_between(x_ng, y_mg), _within(x_ng), _within(y_mg), len(x_ng), len(y_mg))
 
 
+def within_sum(x_ng: np.ndarray) -> float:
+    """Sum of Euclidean distances over all ordered pairs of cells of one group."""
+    return _within(np.asarray(x_ng, dtype=float))
+
+
+def between_sum(x_ng: np.ndarray, y_mg: np.ndarray) -> float:
+    """Sum of Euclidean distances over all pairs of a cell of one group and a cell of the other."""
+    return _between(np.asarray(x_ng, dtype=float), np.asarray(y_mg, dtype=float))
+
+
 _KNOWN: WeakKeyDictionary[Callable[[int], tuple[np.ndarray, np.ndarray]], list[PairSums]] = WeakKeyDictionary()
 
 
