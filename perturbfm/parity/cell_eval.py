@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from perturbfm.eval.case import PerCondition
-from perturbfm.eval.comparison import Comparison
+from perturbfm.eval.comparison import Comparison, Side
 from perturbfm.eval.panel.cell_eval import CELL_EVAL
 from perturbfm.eval.panel.metric import OnCells
 from perturbfm.parity.check import Check
-from perturbfm.parity.reference import PREDICTIONS, References
+from perturbfm.parity.reference import References
 
 NEW = "cell_eval/0.8.2_devel_k562.json"
 OLD = "cell_eval/0.6.8_pdex-0.1.28_devel.json"
 SECOND = "cell_eval2/0.20.0_devel.json"
-CONTEXT = "k562"
-DEVEL = "devel_k562"
+LOGNORM = "v2-full-lognorm"
 
 SINGLE = 1e-5
 """Means and energy distances of float32 matrices."""
@@ -31,23 +31,55 @@ OMITTED = ("de_direction_match", "de_spearman_lfc_sig", "de_sig_genes_recall")
 ZERO = ("overlap_at_", "precision_at_")
 """Names whose undefined conditions cell-eval leaves out of its mean, or counts as zero; others make it NaN."""
 
-POLARS_SKIPS = ("cell_eval_0.6.8",)
-"""Suites whose mean was taken by a polars (1.35) that leaves NaN out."""
+SKIPPED = ("cell_eval_0.6.8",)
+"""Suites whose stored means leave out every undefined condition."""
 
 
 def checks(references: References) -> Iterator[Check]:
     """Every owned number of the three files, and every owned mean of cell-eval's."""
-    new, old = references.values(NEW), references.values(OLD)["data"][DEVEL]
-    for suite, found in (("cell_eval_0.8.2", new), ("cell_eval_0.6.8", old)):
-        for prediction in PREDICTIONS:
-            comparison = references.comparison(prediction, (CONTEXT,))
-            official, means = found["values"][prediction], found["agg_mean"][prediction]
-            yield from _one(suite, prediction, comparison, official, means)
+    new = references.values(NEW)
+    yield from _cell_eval("cell_eval_0.8.2", references, str(new["context"]), new)
+    for data, found in references.values(OLD)["data"].items():
+        yield from _cell_eval("cell_eval_0.6.8", references, _context(data), found)
     second = references.values(SECOND)
-    for prediction in PREDICTIONS:
-        comparison = _with_targets(references.comparison(prediction, (CONTEXT,)), second["target_gene_map"][DEVEL])
-        official = second["values"][f"{DEVEL}/v2-full-lognorm/{prediction}"]
-        yield from _one("cell_eval2_0.20.0", prediction, comparison, official, {})
+    for key, official in second["values"].items():
+        data, configuration, prediction = key.split("/")
+        if configuration == LOGNORM:
+            comparison = _compared(references, prediction, _context(data), official)
+            comparison = _with_targets(comparison, second["target_gene_map"][data])
+            yield from _one("cell_eval2_0.20.0", prediction, comparison, official, {})
+
+
+def _cell_eval(suite: str, references: References, context: str, found: Mapping[str, Any]) -> Iterator[Check]:
+    for prediction, official in found["values"].items():
+        comparison = _compared(references, prediction, context, official)
+        yield from _one(suite, prediction, comparison, official, found["agg_mean"][prediction])
+
+
+def _context(data: str) -> str:
+    """`devel_k562` is context k562 of devel."""
+    return data.partition("_")[2]
+
+
+def _compared(references: References, prediction: str, context: str, official: Mapping[str, Any]) -> Comparison:
+    """Truth beside a prediction, with the perturbations that the suite was given."""
+    whole = references.comparison(prediction, (context,))
+    given = {str(name) for by_name in official.values() for name in by_name}
+    kept_c = np.flatnonzero([str(name) in given for name in whole.perturbation_c])
+    if len(kept_c) == whole.n_conditions:
+        return whole
+
+    def part(side: Side) -> Side:
+        return Side(lambda c: side.cells(int(kept_c[c])), side.control, len(kept_c), side.n_contexts)
+
+    return replace(
+        whole,
+        context_of_c=whole.context_of_c[kept_c],
+        perturbation_c=whole.perturbation_c[kept_c],
+        truth=part(whole.truth),
+        predicted=part(whole.predicted),
+        _made={},
+    )
 
 
 def _one(
@@ -64,7 +96,7 @@ def _one(
         stats = owned[name](comparison)
         yield from _conditions(alias, prediction, official[name], comparison, stats, within)
         if name in means:
-            mean = _mean(name, stats, skip=suite in POLARS_SKIPS)
+            mean = _mean(name, stats, skip=suite in SKIPPED)
             why = _told(sorted(set(stats.reason_c) - {""})[:1], mean, means[name])
             yield Check(alias, f"mean/{prediction}{why}", means[name], mean, *within)
 

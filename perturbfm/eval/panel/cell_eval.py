@@ -32,7 +32,7 @@ class Edition:
         recipe: What its functions take.
         choices: The same in an identifier.
         floor: What becomes of very small adjusted p in curves.
-        least: Significant genes that a truth must have where the suite asks for more than one.
+        least: Significant genes that a truth must have, and perturbations that have one, where the suite asks for more.
         names: Names of metrics that it calls otherwise.
     """
 
@@ -116,8 +116,8 @@ def _family(edition: Edition) -> tuple[Metric, ...]:
     return (
         *_overlaps(edition, own),
         _line(
-            f"de_count_spearman[{choices}]",
-            partial(de_count_spearman, recipe=recipe),
+            f"de_count_spearman[{choices},n_moved>={edition.least}]",
+            partial(de_count_spearman, recipe=recipe, least=edition.least),
             HIGHER,
             "Whether perturbations that move many genes are predicted to move many.",
             edition.alias("de_spearman_sig"),
