@@ -81,9 +81,8 @@ def _line(
     meaning: str,
     *aliases: str,
     invariances: tuple[str, ...] = ("subset_conditions",),
-    worst: float | None = None,
 ) -> Metric:
-    return Metric(identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances, worst=worst)
+    return Metric(identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances)
 
 
 def _overlaps(edition: Edition, own: tuple[str, ...]) -> tuple[Metric, ...]:
@@ -102,7 +101,6 @@ def _overlaps(edition: Edition, own: tuple[str, ...]) -> tuple[Metric, ...]:
                     told.format(k="" if k is None else k).replace("  ", " "),
                     edition.alias(f"{word}_at_{n}"),
                     invariances=own,
-                    worst=0.0,
                 )
             )
     return tuple(lines)
@@ -215,7 +213,12 @@ MEANS = (
             HIGHER,
             "Correlation of predicted and true change from the same controls; rewards the mean response.",
             *(_both("pearson_delta") if control == "own" else (_second("delta_pearson"),)),
-            invariances=("subset_conditions", "shift_both", "scale_both", "scale_prediction"),
+            invariances=(
+                "subset_conditions",
+                "shift_both",
+                "scale_both",
+                *(("scale_prediction",) if control == "own" else ()),
+            ),
         )
         for control in ("own", "true")
     ),
@@ -238,7 +241,6 @@ RANKS = (
             "Position of the own true change by distance from the predicted one (PDS).",
             *_both(f"discrimination_score_{d}"),
             invariances=("shift_both", "scale_both", *(("scale_prediction",) if d == "cosine" else ())),
-            worst=0.0,
         )
         for d in ("l1", "l2", "cosine")
     ),
@@ -249,7 +251,7 @@ RANKS = (
             HIGHER,
             "How often the own true change is nearer to the predicted one than another's; 0.5 is chance.",
             _second(f"pds_{d}"),
-            invariances=("shift_both", "scale_both", *(("scale_prediction",) if d == "cosine" else ())),
+            invariances=("shift_both", "scale_both"),
         )
         for d in ("l1", "l2", "cosine")
     ),
@@ -315,7 +317,7 @@ HEADLINE = (
         "Share of truly significant genes (10 at least) predicted to change in the right direction; 0.5 is chance.",
         lead=True,
         effect=True,
-        invariances=("subset_conditions", "scale_both", "scale_prediction"),
+        invariances=("subset_conditions", "shift_both", "scale_both", "scale_prediction"),
     ),
     Metric(
         SIGNIFICANCE,
@@ -324,7 +326,7 @@ HEADLINE = (
         "Genes significant in truth (10 at least) and in the prediction, as a share of those significant in either.",
         lead=True,
         effect=True,
-        invariances=("subset_conditions", "scale_both"),
+        invariances=("subset_conditions", "shift_both", "scale_both"),
     ),
 )
 
