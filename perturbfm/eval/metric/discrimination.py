@@ -38,15 +38,18 @@ def discrimination(comparison: Comparison, *, distance: str) -> PerCondition:
     """
     kind = _kind(distance)
     true_cg, predicted_cg = changes(comparison, "own")
-    genes_g = np.array(comparison.genes_g, dtype=object)
+    number = {gene: g for g, gene in enumerate(comparison.genes_g)}
     value_c = np.ones(comparison.n_conditions)
     still_c = np.zeros(comparison.n_conditions, dtype=bool)
     for member_q in comparison.members():
+        true_qg = true_cg[member_q]
         for position, c in enumerate(member_q):
-            kept_g = np.flatnonzero(genes_g != comparison.perturbation_c[c])
-            guess_g = predicted_cg[c, kept_g]
+            own = number.get(str(comparison.perturbation_c[c]), [])
+            guess_g, kept_q = predicted_cg[c], true_qg[:, own].copy()
+            guess_g[own] = true_qg[:, own] = 0.0  # at zero on both sides a gene adds to no distance
             still_c[c] = distance == "cosine" and not guess_g.any()
-            far_q = _far(guess_g[None], true_cg[np.ix_(member_q, kept_g)], kind)[0]
+            far_q = _far(guess_g[None], true_qg, kind)[0]
+            true_qg[:, own] = kept_q
             value_c[c] = 1.0 - np.flatnonzero(np.argsort(far_q) == position)[0] / len(member_q)
     return _told(comparison, value_c, np.where(still_c, STILL, ""))
 

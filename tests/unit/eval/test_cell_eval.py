@@ -36,13 +36,14 @@ def compare(true, predicted, controls, predicted_controls=None, *, contexts=None
     )
 
 
-def said(fdr_true, fdr_predicted, lfc_true, lfc_predicted, targets=None):
+def said(fdr_true, fdr_predicted, lfc_true, lfc_predicted, targets=None, p=None):
     """A comparison whose tests have been made already, for every recipe that metrics are asked with here."""
     made = compare(*[[np.zeros((2, len(fdr_true[0])))] * len(fdr_true)] * 2, [np.zeros((2, len(fdr_true[0])))])
     for side, fdr, lfc in (("truth", fdr_true, lfc_true), ("predicted", fdr_predicted, lfc_predicted)):
         fdr, lfc = np.array(fdr, dtype=float), np.array(lfc, dtype=float)
+        p = p if p is None else np.array(p, dtype=float)
         for recipe in (PDEX_03, CELL_EVAL2):
-            made._made[("calls", side, recipe)] = Calls(fdr, fdr, lfc, fdr < 0.05)
+            made._made[("calls", side, recipe)] = Calls(fdr if p is None else p, fdr, lfc, fdr < 0.05)
     if targets is not None:
         object.__setattr__(made, "targets_cg", np.array(targets, dtype=bool))
     return made
@@ -185,6 +186,22 @@ def test_shares_of_right_calls():
     found = {of: de_direction_share(made, recipe=CELL_EVAL2, of=of).value_c[0] for of in ("called", "true", "larger")}
     assert found == pytest.approx({"called": 2 / 3, "true": 2 / 5, "larger": 2 / 5})
     assert de_direction_share(made, recipe=CELL_EVAL2, of="coverage").value_c[0] == pytest.approx(3 / 5)
+
+
+def test_calling_everything_costs_the_yield():
+    made = said([[YES, NO, NO, NO]], [[YES] * 4], [[1, -1, -1, 1]], [[1, 1, 1, 1]])
+    assert de_direction_share(made, recipe=CELL_EVAL2, of="larger").value_c[0] == 0.5
+    assert de_direction_share(made, recipe=CELL_EVAL2, of="true").value_c[0] == 2.0
+
+
+def test_reach_ranks_by_adjusted_p_then_p_then_size_then_name():
+    made = said([[YES] * 4], [[0.5] * 4], [[1.0] * 4], [[-1.0, 1.0, 2.0, 1.0]])
+    # all tie but for their size: the larger one leads, and of the others the first name, which is wrong
+    assert de_direction_reach(made, recipe=CELL_EVAL2).value_c[0] == 0.25
+    made = said([[YES] * 4], [[0.5] * 4], [[1.0] * 4], [[-1.0, 1.0, 2.0, 1.0]], p=[[0.4, 0.1, 0.2, 0.3]])
+    assert de_direction_reach(made, recipe=CELL_EVAL2).value_c[0] == 0.75
+    made = said([[YES] * 4], [[YES, NO, NO, NO]], [[1.0] * 4], [[-1.0, 1.0, 2.0, 1.0]], p=[[0.4, 0.1, 0.2, 0.3]])
+    assert de_direction_reach(made, recipe=CELL_EVAL2).value_c[0] == 0.0
 
 
 def test_reach_takes_the_deepest_prefix_that_is_pure_again():
