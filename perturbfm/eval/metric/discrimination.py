@@ -44,7 +44,7 @@ def discrimination(comparison: Comparison, *, distance: str) -> PerCondition:
     for member_q in comparison.members():
         true_qg = true_cg[member_q]
         for position, c in enumerate(member_q):
-            own = number.get(str(comparison.perturbation_c[c]), [])
+            own = [number[name] for name in (str(comparison.perturbation_c[c]),) if name in number]
             guess_g, kept_q = predicted_cg[c], true_qg[:, own].copy()
             guess_g[own] = true_qg[:, own] = 0.0  # at zero on both sides a gene adds to no distance
             still_c[c] = distance == "cosine" and not guess_g.any()
