@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +150,7 @@ def judge_folds(
         model["test"],
         {n: scales[n].apply(p["test"]) for n, p in floors.items()},
         TrainCentroids(*train_centroids(datamodule)),
-        Separation(calib, model["calib"], "+".join(split.ood_axes), _out_of_distribution(test, split)),
+        _separation(dataset, split, test, Separation(calib, model["calib"], "+".join(split.ood_axes))),
         Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split)),
     )
     judged.metrics["run"] = {
@@ -181,9 +181,17 @@ def judge_folds(
     return Verdict(model["test"], model["calib"], record, judged, card)
 
 
-def _out_of_distribution(truth: Truth, split: Split) -> np.ndarray:
-    """Whether each condition of the test is out of distribution on any axis."""
-    rows = np.concatenate([split.ood_rows(axis) for axis in split.ood_axes])
+def _separation(dataset: PerturbDataset, split: Split, test: Truth, seen: Separation) -> Separation:
+    """With the conditions of the test that are out of distribution, on each axis and on any, and what train has."""
+    labels, train = dataset.labels(), split.train_idx
+    pairs = zip(labels.context_n[train].astype(str), labels.intervention_n[train].astype(str), strict=True)
+    axes = {axis: _out_of_distribution(test, split.ood_rows(axis)) for axis in split.ood_axes}
+    out_c = np.logical_or.reduce(list(axes.values()))
+    return replace(seen, out_c=out_c, axes=axes, train_pairs=frozenset(pairs))
+
+
+def _out_of_distribution(truth: Truth, rows: np.ndarray) -> np.ndarray:
+    """Whether each condition of the test holds any of some rows."""
     known = np.isin(truth.observed.idx_n[truth.rows], rows)
     return np.bincount(truth.condition_n, weights=known, minlength=len(truth.n_c)) > 0
 

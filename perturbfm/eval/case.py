@@ -11,6 +11,9 @@ from perturbfm.eval.comparison import Comparison
 
 OK, UNDEFINED, NOT_APPLICABLE = "ok", "undefined", "not_applicable"
 
+GAUSSIAN, INTERVAL = "gaussian", "interval"
+"""What a predictive variance stands for: a normal distribution, or an interval that claims its level and no more."""
+
 
 @dataclass(frozen=True)
 class PerCondition:
@@ -96,6 +99,9 @@ class Case:
             zero, empty elsewhere; None when that was not asked.
         comparison: The same conditions in the same order as benchmark suites compare them; None where there are no
             cells.
+        draws: For a condition's number, draws of its mean delta from the predictive distribution, shape (s, g), made
+            when asked for; None where the model states mean and variance only.
+        distribution: `gaussian`, or `interval` where the prediction is a conformal interval, which has no density.
     """
 
     context_c: np.ndarray
@@ -117,6 +123,8 @@ class Case:
     powered_c: np.ndarray
     faint_c: np.ndarray | None = None
     comparison: Comparison | None = None
+    draws: Callable[[int], np.ndarray] | None = None
+    distribution: str = GAUSSIAN
 
     @property
     def n_conditions(self) -> int:
