@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +178,7 @@ def judge_folds(
         predictions["test"],
         beside,
         train,
-        Separation(calib, predictions["calib"], "+".join(split.ood_axes), _out_of_distribution(test, split)),
+        _separation(dataset, split, test, Separation(calib, predictions["calib"], "+".join(split.ood_axes))),
         effort_of(cfg, split),
         stood(cfg, split, test, beside, train, kept),
         scores,
@@ -249,9 +249,17 @@ def effort_of(cfg: DictConfig, split: Split) -> Effort:
     return Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split))
 
 
-def _out_of_distribution(truth: Truth, split: Split) -> np.ndarray:
-    """Whether each condition of the test is out of distribution on any axis."""
-    rows = np.concatenate([split.ood_rows(axis) for axis in split.ood_axes])
+def _separation(dataset: PerturbDataset, split: Split, test: Truth, seen: Separation) -> Separation:
+    """With the conditions of the test that are out of distribution, on each axis and on any, and what train has."""
+    labels, train = dataset.labels(), split.train_idx
+    pairs = zip(labels.context_n[train].astype(str), labels.intervention_n[train].astype(str), strict=True)
+    axes = {axis: _out_of_distribution(test, split.ood_rows(axis)) for axis in split.ood_axes}
+    out_c = np.logical_or.reduce(list(axes.values()))
+    return replace(seen, out_c=out_c, axes=axes, train_pairs=frozenset(pairs))
+
+
+def _out_of_distribution(truth: Truth, rows: np.ndarray) -> np.ndarray:
+    """Whether each condition of the test holds any of some rows."""
     known = np.isin(truth.observed.idx_n[truth.rows], rows)
     return np.bincount(truth.condition_n, weights=known, minlength=len(truth.n_c)) > 0
 

@@ -11,6 +11,9 @@ from perturbfm.eval.comparison import Comparison
 
 OK, UNDEFINED, NOT_APPLICABLE = "ok", "undefined", "not_applicable"
 
+GAUSSIAN, INTERVAL = "gaussian", "interval"
+"""What a predictive variance stands for: a normal distribution, or an interval that claims its level and no more."""
+
 
 @dataclass(frozen=True)
 class PerCondition:
@@ -97,6 +100,9 @@ class Case:
         targets_cg: Which measured genes a condition's intervention acts on itself; None when that is not known.
         comparison: The same conditions in the same order as benchmark suites compare them; None where that cannot be.
         incomparable: Why there is no comparison.
+        draws: For a condition's number, draws of its mean delta from the predictive distribution, shape (s, g), made
+            when asked for; None where the model states mean and variance only.
+        distribution: `gaussian`, or `interval` where the prediction is a conformal interval, which has no density.
     """
 
     context_c: np.ndarray
@@ -120,6 +126,8 @@ class Case:
     targets_cg: np.ndarray | None = None
     comparison: Comparison | None = None
     incomparable: str = "the file has no cells"
+    draws: Callable[[int], np.ndarray] | None = None
+    distribution: str = GAUSSIAN
 
     @property
     def n_conditions(self) -> int:

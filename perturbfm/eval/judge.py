@@ -14,7 +14,9 @@ from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.intervals import intervals, refusals
 from perturbfm.eval.panel import Kept, Panel, score, without_noise
+from perturbfm.eval.reliability import reliability
 from perturbfm.eval.replicate import BASE_FLOOR, HALVED, model_on_halves
+from perturbfm.eval.risk import risk_coverage
 from perturbfm.eval.separation import Separation, separation
 from perturbfm.eval.standing import Standing, entries_of, stand, table_of
 from perturbfm.eval.truth import TrainCentroids, Truth
@@ -86,6 +88,8 @@ def judge(
         "skill": standing.halves.skill(panel, refusal, standing.verdicts, skilled),
         "intervals": intervals(panel, truth, case, base, refusal, standing.verdicts, effort),
         "separation": separation(case, seen),
+        "risk": risk_coverage(case),
+        "reliability": reliability(case),
     }
     check_complete(metrics, panel)
     return Judged(metrics, pd.concat([table_of(panel, "model", case, stats), standing.table], ignore_index=True))
@@ -107,7 +111,11 @@ def check_complete(metrics: Mapping[str, Any], panel: Panel) -> None:
     for where, entries in [("metrics", metrics.get("metrics", {})), *metrics.get("floors", {}).items()]:
         for identifier in panel.identifiers:
             lacking += _flaws(where, identifier, entries.get(identifier))
-    lacking += [part for part in ("gate", "separation", "intervals", "skill", "dynamic_range") if part not in metrics]
+    lacking += [
+        part
+        for part in ("gate", "separation", "intervals", "skill", "dynamic_range", "risk", "reliability")
+        if part not in metrics
+    ]
     if lacking:
         raise IncompletePanel(
             f"The panel {panel.name!r} is not complete",

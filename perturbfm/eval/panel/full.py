@@ -10,6 +10,8 @@ from perturbfm.eval.metric.error import mean_squared_error, root_mean_squared_er
 from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.metric.retrieval import retrieval
 from perturbfm.eval.metric.uncertainty import coverage, crps_gaussian, interval_width, nll_gaussian, observation_share
+from perturbfm.eval.panel.calibration import CALIBRATION
+from perturbfm.eval.panel.cell_eval import CELL_EVAL
 from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel, merged
 from perturbfm.eval.panel.papers import PAPERS
 from perturbfm.eval.panel.perturbench import PERTURBENCH
@@ -182,8 +184,8 @@ SHARE = (
 OWN = (*EFFECT, *FIT, *_uncertainty("added"), *_uncertainty("ignored"), *SHARE)
 """What PerturbFM itself leads with and looks at."""
 
-SUITES = (*SCPERTURBENCH, *PERTURBENCH, *PAPERS)
-"""What benchmark suites publish, by their own definitions."""
+SUITES = (*SCPERTURBENCH, *PERTURBENCH, *CELL_EVAL, *PAPERS)
+"""What benchmark suites and papers publish, by their own definitions."""
 
-FULL = Panel("full", "2", comparable=True, metrics=merged((*OWN, *SUITES)))
+FULL = Panel("full", "2", comparable=True, metrics=merged((*OWN, *CALIBRATION, *SUITES)))
 QUICK = Panel("quick", "2", comparable=False, metrics=FULL.metrics)

@@ -18,6 +18,7 @@ from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, plain
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.intervals import faint_contexts, intervals, refusals
 from perturbfm.eval.judge import check_complete, judge
+from perturbfm.eval.metric.ood import places
 from perturbfm.eval.panel import FULL, without_noise
 from perturbfm.eval.panel.full import CRPS, EV, PCC_PANEL, RETRIEVAL_PANEL
 from perturbfm.eval.separation import Separation, separation
@@ -595,6 +596,53 @@ def test_a_model_that_knows_where_it_is_blind_separates_fully():
     p = problem(n_perturbations=4)
     assert separated(p, p.oracle(0.9), p.oracle(0.1, "calib"))["model"]["value"] == 1.0
     assert separated(p, p.oracle(0.1), p.oracle(0.9, "calib"))["model"]["value"] == 0.0
+
+
+def test_each_axis_is_held_against_the_rest_of_the_test_or_calibration_where_there_is_none():
+    p = problem(n_perturbations=4)
+    first = np.array([True, True, False, False])
+    axes = {"perturbation": first, "context": np.ones(4, dtype=bool), "dose_inside": np.zeros(4, dtype=bool)}
+    var = {f"P{i:02d}@knockout": 0.9 if i < 2 else 0.2 for i in range(4)}
+    sure = p.prediction(lambda k, q: np.zeros(G), lambda k, q: var[q])
+    found = separated(p, sure, p.oracle(0.5, "calib"), axes=axes)["axes"]
+    assert list(found) == list(axes)
+    e = found["perturbation"]
+    assert (e["inside"], e["n_in"], e["n_out"]) == ("rest of the test", 2, 2)
+    assert e["model"]["value"] == e["raw_variance"]["value"] == 1.0  # 0.9 against 0.2, controls alike
+    assert e["control_variance"]["value"] == 0.5
+    assert "axis=perturbation" in e["identifier"]
+    assert "in=rest_of_the_test" in e["identifier"]
+    e = found["context"]
+    assert (e["inside"], e["n_in"], e["n_out"]) == ("calibration", 4, 4)
+    assert e["raw_variance"]["value"] == 0.5  # two above 0.5, two below
+    assert e["label_lookup"]["value"] == 1.0
+    e = found["dose_inside"]
+    for name in ("model", "raw_variance", "control_variance", "label_lookup"):
+        assert (e[name]["value"], e[name]["status"]) == (None, "undefined")
+        assert e[name]["reason"] == "nothing in the test is out of distribution"
+
+
+def test_the_label_lookup_of_an_axis_asks_train():
+    p = problem(n_perturbations=4)
+    on = np.array([True, True, False, False])
+    axes = dict.fromkeys(("perturbation", "combination_seen_1", "pairing", "context", "donor"), on)
+    pairs = frozenset({("w", "P02@knockout"), ("u", "P03@knockout"), ("w", "P01@knockout")})
+    found = separated(p, scaled(p, "test"), scaled(p, "calib"), axes=axes, train_pairs=pairs)["axes"]
+    lookup = {axis: e["label_lookup"] for axis, e in found.items()}
+    # unseen anywhere: P00 only, so one of two outside and none of two inside
+    assert lookup["perturbation"]["value"] == lookup["combination_seen_1"]["value"] == 0.75
+    # unseen in u: P00, P01 outside and P02 inside
+    assert lookup["pairing"]["value"] == 0.75
+    assert lookup["context"]["value"] == 0.5  # u is known
+    assert (lookup["donor"]["value"], lookup["donor"]["status"]) == (None, "not_applicable")
+    assert lookup["donor"]["reason"] == "no label of a condition tells this axis"
+
+
+def test_many_close_scores_are_not_chained_into_one_tie():
+    scores = 1.0 + 2e-6 * np.arange(20_000)  # each within rounding of the next, the last 4 % above the first
+    assert len(set(places(scores))) > 2000
+    assert places(np.array([1.0, 1.0 + 1e-7, 2.0])).tolist() == [0, 0, 1]
+    assert places(np.zeros(3)).tolist() == [0, 0, 0]
 
 
 # --- replicate and skill ---------------------------------------------------------------------------
