@@ -292,13 +292,13 @@ def _diagonal(statistic: str) -> int:
     return 1 if statistic == "U" else 0
 
 
-def _within(x_ng: np.ndarray, exact_up_to: int) -> float:
+def _within(x_ng: np.ndarray, exact_up_to: int = EXACT_UP_TO) -> float:
     if len(x_ng) ** 2 * x_ng.shape[1] <= exact_up_to:
         return 2.0 * float(pdist(x_ng).sum()) if len(x_ng) > 1 else 0.0
     return _between(x_ng, x_ng, exact_up_to)
 
 
-def _between(x_ng: np.ndarray, y_mg: np.ndarray, exact_up_to: int) -> float:
+def _between(x_ng: np.ndarray, y_mg: np.ndarray, exact_up_to: int = EXACT_UP_TO) -> float:
     if not len(x_ng) or not len(y_mg):
         return 0.0
     few = max(1, BLOCK // len(y_mg))
