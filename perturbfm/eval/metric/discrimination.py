@@ -10,7 +10,7 @@ from perturbfm.eval.case import NOT_APPLICABLE, PerCondition, plain
 from perturbfm.eval.comparison import Comparison, GroupMoments
 
 DISTANCES = {"l1": "cityblock", "l2": "euclidean", "cosine": "cosine"}
-STILL = "predicted change is zero: every perturbation is as far"
+TIED = "predicted change is as far from another true change: the order of perturbations would decide"
 ALONE = "one perturbation to rank"
 
 
@@ -20,15 +20,16 @@ def discrimination(comparison: Comparison, *, distance: str) -> PerCondition:
     .. math:: 1 - pos_p / N, \qquad pos_p \in \{0, \dots, N - 1\}
 
     The gene that is named as the perturbation is left out on both sides, query by query, so `A+B` leaves out nothing.
-    Each side's change is against its own controls. Ties go by the position that `numpy.argsort` gives them.
+    Each side's change is against its own controls.
 
     Args:
         comparison: Cells of both sides; only means are used.
         distance: `l1`, `l2` or `cosine`.
 
     Returns:
-        One value in (0, 1] per condition, 1 is best, chance is (N + 1) / 2N. *Undefined* for `cosine` where the
-        predicted change is zero, and so at the same distance from all. *Not applicable* with one perturbation.
+        One value in (0, 1] per condition, 1 is best, chance is (N + 1) / 2N. *Undefined* where another true change is
+        exactly as far, as all are by `cosine` from a change of zero: the suite goes by the place that `numpy.argsort`
+        gives. *Not applicable* with one perturbation.
 
     Raises:
         UnknownChoice: Another word for `distance`.
@@ -40,18 +41,18 @@ def discrimination(comparison: Comparison, *, distance: str) -> PerCondition:
     true_cg, predicted_cg = changes(comparison, "own")
     number = {gene: g for g, gene in enumerate(comparison.genes_g)}
     value_c = np.ones(comparison.n_conditions)
-    still_c = np.zeros(comparison.n_conditions, dtype=bool)
+    tied_c = np.zeros(comparison.n_conditions, dtype=bool)
     for member_q in comparison.members():
         true_qg = true_cg[member_q]
         for position, c in enumerate(member_q):
             own = [number[name] for name in (str(comparison.perturbation_c[c]),) if name in number]
             guess_g, kept_q = predicted_cg[c], true_qg[:, own].copy()
             guess_g[own] = true_qg[:, own] = 0.0  # at zero on both sides a gene adds to no distance
-            still_c[c] = distance == "cosine" and not guess_g.any()
             far_q = _far(guess_g[None], true_qg, kind)[0]
             true_qg[:, own] = kept_q
-            value_c[c] = 1.0 - np.flatnonzero(np.argsort(far_q) == position)[0] / len(member_q)
-    return _told(comparison, value_c, np.where(still_c, STILL, ""))
+            tied_c[c] = np.sum(far_q == far_q[position]) > 1
+            value_c[c] = 1.0 - np.sum(far_q < far_q[position]) / len(member_q)
+    return _told(comparison, value_c, np.where(tied_c, TIED, ""))
 
 
 def discrimination_midrank(comparison: Comparison, *, distance: str) -> PerCondition:

@@ -247,14 +247,10 @@ def squared_distances(x_ng: np.ndarray, y_mg: np.ndarray) -> np.ndarray:
     return np.maximum(size_n[:, None] + size_m[None, :] - 2.0 * (x_ng @ y_mg.T), 0.0)
 
 
-def within_sum(x_ng: np.ndarray) -> float:
-    """Sum of Euclidean distances over all ordered pairs of cells of one group."""
-    return _within(np.asarray(x_ng, dtype=float))
-
-
-def between_sum(x_ng: np.ndarray, y_mg: np.ndarray) -> float:
-    """Sum of Euclidean distances over all pairs of a cell of one group and a cell of the other."""
-    return _between(np.asarray(x_ng, dtype=float), np.asarray(y_mg, dtype=float))
+def distance_sum(x_ng: np.ndarray, y_mg: np.ndarray) -> float:
+    """Sum of Euclidean distances over all pairs of a cell of x and a cell of y, by inner products in bounded blocks."""
+    few = max(1, BLOCK // max(len(y_mg), 1))
+    return sum(_fast_sum(x_ng[i : i + few], y_mg) for i in range(0, len(x_ng), few))
 
 
 _KNOWN: WeakKeyDictionary[Callable[[int], tuple[np.ndarray, np.ndarray]], list[PairSums]] = WeakKeyDictionary()

@@ -8,7 +8,7 @@ import numpy as np
 
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison, Side
-from perturbfm.eval.metric.distribution import PairSums, between_sum, within_sum
+from perturbfm.eval.metric.distribution import PairSums, distance_sum
 from perturbfm.eval.metric.ranks import correlated
 
 ROUNDING = 1e-9
@@ -52,10 +52,10 @@ def _effect_sizes(side: Side, comparison: Comparison) -> np.ndarray:
 def _energies(cells: Callable[[int], np.ndarray], member_q: np.ndarray, control_mg: np.ndarray) -> np.ndarray:
     origin_g = control_mg.mean(axis=0)
     y_mg = control_mg - origin_g
-    within = within_sum(y_mg)
+    within = distance_sum(y_mg, y_mg)
     size_q = np.empty(len(member_q))
     for q, c in enumerate(member_q):
         x_ng = cells(int(c)) - origin_g
-        sums = PairSums(between_sum(x_ng, y_mg), within_sum(x_ng), within, len(x_ng), len(y_mg))
+        sums = PairSums(distance_sum(x_ng, y_mg), distance_sum(x_ng, x_ng), within, len(x_ng), len(y_mg))
         size_q[q] = sums.energy("V")
     return size_q

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
+from perturbfm.errors import ValuesNotFinite
+
 
 @dataclass(frozen=True)
 class RankedControls:
@@ -73,6 +75,9 @@ def mann_whitney(x_ng: np.ndarray, controls: RankedControls) -> np.ndarray:
     Returns:
         One p per gene; 1 where all cells of both groups share one value.
 
+    Raises:
+        ValuesNotFinite: A value is NaN.
+
     Source:
         scipy.stats.mannwhitneyu(method="asymptotic", use_continuity=True); pdex 0.3.0 and 0.1.28 (which for groups of
         up to 8 cells without any ties takes scipy's exact distribution instead; not done here).
@@ -103,6 +108,13 @@ def _listed(x_ng: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Least value per gene, its count, and the other values in order of gene and value."""
     x_gn = np.ascontiguousarray(x_ng.T)
     least_g = x_gn.min(axis=1)
+    if np.isnan(least_g).any():
+        raise ValuesNotFinite(
+            "Cells to be ranked hold values that are not numbers",
+            given=f"NaN in {int(np.isnan(least_g).sum())} of {len(least_g)} genes",
+            expected="a number in every cell",
+            fix="Look for the cause in the prediction; nothing is filled in.",
+        )
     above_gn = x_gn > least_g[:, None]
     above_i = _key(np.nonzero(above_gn)[0], x_gn[above_gn])
     above_i.sort()

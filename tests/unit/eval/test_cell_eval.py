@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, mannwhitneyu
 
-from perturbfm.errors import UnknownChoice
+from perturbfm.errors import UnknownChoice, ValuesNotFinite
 from perturbfm.eval.case import NOT_APPLICABLE, UNDEFINED
 from perturbfm.eval.comparison import Comparison, Side
 from perturbfm.eval.metric.de_count import de_count, de_count_spearman
@@ -428,3 +428,42 @@ def test_every_line_has_a_value_or_a_reason_on_cells(strong):
 def test_a_choice_that_nobody_makes_is_refused(strong, asked):
     with pytest.raises(UnknownChoice, match="There is no such"):
         asked(strong)
+
+
+def _degenerate(kind):
+    rng = np.random.default_rng(8)
+    group, control = [rng.random((6, 5)) for _ in range(3)], rng.random((7, 5))
+    return {
+        "below zero": lambda: compare(group, [x - 2.0 for x in group], [control]),
+        "all zero": lambda: compare([np.zeros((4, 5))] * 3, [np.zeros((4, 5))] * 3, [np.zeros((4, 5))]),
+        "one cell": lambda: compare([x[:1] for x in group], [x[1:2] for x in group], [control[:1]]),
+        "one condition": lambda: compare(group[:1], group[:1], [control]),
+        "one gene": lambda: compare([x[:, :1] for x in group], [x[:, 1:2] for x in group], [control[:, :1]]),
+        "controls again": lambda: compare(group, [control] * 3, [control]),
+        "truth again": lambda: compare(group, group, [control]),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind", ["below zero", "all zero", "one cell", "one condition", "one gene", "controls again", "truth again"]
+)
+def test_degenerate_cells_give_a_value_or_a_reason_and_no_warning(kind):
+    made = _degenerate(kind)
+    for metric in CELL_EVAL:
+        found = metric.function.function(made)
+        assert all((found.status_c == "ok") == (found.reason_c == "")), metric.identifier
+        assert np.isfinite(found.value_c[found.ok_c]).all(), metric.identifier
+
+
+def test_cells_that_are_all_zero_are_never_perfect():
+    made = _degenerate("all zero")
+    for metric in CELL_EVAL:
+        if metric.better == "higher":
+            found = metric.function.function(made)
+            chance = 0.5 if "ties=mid" in metric.identifier else np.nan
+            np.testing.assert_array_equal(found.value_c, chance, err_msg=metric.identifier)
+
+
+def test_a_value_that_is_no_number_is_refused():
+    with pytest.raises(ValuesNotFinite, match="given NaN in 1 of 2 genes"):
+        mann_whitney(np.array([[1.0, np.nan], [0.0, 1.0]]), ranked_controls(np.ones((3, 2))))
