@@ -20,7 +20,7 @@ from perturbfm.eval.separation import Separation
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.eval.verdict import open_gate
 from perturbfm.files import write_gzip, write_json, write_text
-from perturbfm.predictions import PREDICTION_FILES, write_prediction
+from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, write_cells, write_prediction
 from perturbfm.record import JUDGED_FROM
 from perturbfm.train.centroids import train_centroids
 from perturbfm.types import Observed, Prediction, RowView
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from perturbfm.record import RunFolder
     from perturbfm.split import Split
     from perturbfm.train.datamodule import PerturbDataModule
+
+
+UNCALIBRATED = "none"
+"""Method of a calibration that could not be."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Judge:
         folder: The run's folder; None judges without writing.
         datamodule: Batches and encoder of the run.
         floors: For each floor, its predictions by fold.
+        external: Verdict of the audit of another tool's predictions; None for a model that was trained here.
         result: What came of it.
     """
 
@@ -78,18 +83,19 @@ class Judge:
     folder: RunFolder
     datamodule: PerturbDataModule
     floors: dict[str, dict[str, Prediction]]
+    external: dict[str, Any] | None = None
     result: RunResult | None = field(default=None)
 
     def __call__(self, predictions: dict[str, Prediction]) -> None:
-        """Judge the blind predictions of the calibration and test folds."""
+        """Judge the blind predictions of the test fold and, where there are any, of the calibration fold."""
         openings = self.folder.open_test(str(self.split.frozen_hash), predictions["test"].model)
         self.folder.note(test_openings=openings)
-        verdict = judge_folds(self.cfg, self.dataset, self.split, self.datamodule, self.floors, predictions)
-        factor = verdict.calibration["factor"]
-        for fold, p in (("test", verdict.prediction), ("calib", verdict.calib)):
-            write_prediction(self.folder.path / PREDICTION_FILES[fold], p, factor)
+        verdict = judge_folds(
+            self.cfg, self.dataset, self.split, self.datamodule, self.floors, predictions, external=self.external
+        )
+        written = self._write_predictions(verdict)
         write_json(self.folder.path / "calibration.json", verdict.calibration)
-        self.folder.seal(JUDGED_FROM)
+        self.folder.seal((*JUDGED_FROM, *written))
         self.folder.seal(verdict.write(self.folder.path, self.folder.facts))
         self.folder.event("judged", panel=verdict.judged.metrics["panel"]["name"])
         self.result = RunResult(
@@ -100,13 +106,26 @@ class Judge:
             self.folder.path,
         )
 
+    def _write_predictions(self, verdict: Verdict) -> list[str]:
+        """Write what the numbers are computed from; returns the names that not every run has."""
+        path, factor = self.folder.path, verdict.calibration["factor"]
+        write_prediction(path / PREDICTION_FILES["test"], verdict.prediction, factor)
+        written = []
+        if verdict.calib is not None:
+            write_prediction(path / PREDICTION_FILES["calib"], verdict.calib, factor)
+            written.append(PREDICTION_FILES["calib"])
+        if verdict.prediction.cells is not None:
+            write_cells(path / CELLS_FILE, verdict.prediction.cells)
+            written.append(CELLS_FILE)
+        return written
+
 
 @dataclass(frozen=True)
 class Verdict:
     """A judged run: calibrated predictions, calibration, panel."""
 
     prediction: Prediction
-    calib: Prediction
+    calib: Prediction | None
     calibration: dict[str, Any]
     judged: Judged
     split_card: dict[str, Any]
@@ -128,6 +147,7 @@ def judge_folds(
     floors: dict[str, dict[str, Prediction]],
     predictions: dict[str, Prediction],
     known: dict[str, Any] | None = None,
+    external: dict[str, Any] | None = None,
 ) -> Verdict:
     """Calibrate on the calibration fold, then score the test fold with the whole panel.
 
@@ -137,8 +157,9 @@ def judge_folds(
         split: The frozen split.
         datamodule: Batches and encoder of the run.
         floors: For each floor, its predictions by fold.
-        predictions: The model's, by fold.
+        predictions: The model's, by fold; another tool may be silent on the calibration fold.
         known: The record of a calibration that the predictions have had already; None learns one.
+        external: Verdict of the audit of another tool's predictions, to stand in the metrics.
     """
     calib, test = (Truth(observe(dataset, split, f)) for f in ("calib", "test"))
     scales = {n: _calibrated(calib, p) for n, p in floors.items()}
@@ -150,7 +171,7 @@ def judge_folds(
         model["test"],
         {n: scales[n].apply(p["test"]) for n, p in floors.items()},
         TrainCentroids(*train_centroids(datamodule)),
-        Separation(calib, model["calib"], "+".join(split.ood_axes), _out_of_distribution(test, split)),
+        Separation(calib, model.get("calib"), "+".join(split.ood_axes), _out_of_distribution(test, split)),
         Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split)),
     )
     judged.metrics["run"] = {
@@ -165,10 +186,12 @@ def judge_folds(
         "scale": dataset.declared.scale,
         "match": dataset.declared.match,
     }
+    if external is not None:
+        judged.metrics["external"] = external
     if datamodule.preprocessor.stages:
         judged.metrics["run"]["preprocess"] = datamodule.preprocessor.card()
     record |= {"split_hash": split.frozen_hash, "floors": {n: scales[n].factor for n in floors}}
-    record["learned_in"] = sorted(set(calib.context_c.tolist()))
+    record["learned_in"] = sorted(set(calib.context_c.tolist())) if record["method"] != UNCALIBRATED else []
     record["measured_in"] = sorted(set(test.context_c.tolist()))
     judged.metrics["calibration"] = record
     card = {
@@ -178,7 +201,7 @@ def judge_folds(
         "ood_axes": list(split.ood_axes),
         "ood_rows": {axis: len(split.ood_rows(axis)) for axis in split.ood_axes},
     }
-    return Verdict(model["test"], model["calib"], record, judged, card)
+    return Verdict(model["test"], model.get("calib"), record, judged, card)
 
 
 def _out_of_distribution(truth: Truth, split: Split) -> np.ndarray:
@@ -203,6 +226,11 @@ def _model_calibrated(
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
     if known is not None:
         return predictions, dict(known)
+    why = "" if predictions["test"].has_variance else "the prediction states no variance, so there is none to calibrate"
+    if not why and "calib" not in predictions:
+        why = "there is no prediction of the calibration fold: the stated variance is judged as it is"
+    if why:
+        return predictions, {"method": UNCALIBRATED, "factor": 1.0, "note": why}
     scale = _calibrated(truth, predictions)
     return {f: scale.apply(p) for f, p in predictions.items()}, scale.record()
 

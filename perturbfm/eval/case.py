@@ -95,7 +95,8 @@ class Case:
         faint_c: Where a ratio has no safe denominator: why the signal energy of the condition's context is not clear of
             zero, empty elsewhere; None when that was not asked.
         comparison: The same conditions in the same order as benchmark suites compare them; None where that cannot be.
-        incomparable: Why there is no comparison.
+        incomparable: Why there is no comparison; where there are no cells at all, why there are none.
+        has_variance: Whether the prediction states a variance; where not, `variance_cg` is NaN.
     """
 
     context_c: np.ndarray
@@ -118,6 +119,7 @@ class Case:
     faint_c: np.ndarray | None = None
     comparison: Comparison | None = None
     incomparable: str = "the file has no cells"
+    has_variance: bool = True
 
     @property
     def n_conditions(self) -> int:

@@ -14,7 +14,7 @@ from perturbfm.eval.aggregate import summary
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.intervals import faint_contexts, intervals, refusals
-from perturbfm.eval.panel import Panel, score, without_noise
+from perturbfm.eval.panel import Panel, score, with_emitted_cells, without_noise
 from perturbfm.eval.replicate import BASE_FLOOR, RANDOM_OTHER, REPLICATE, halves_of
 from perturbfm.eval.separation import Separation, separation
 from perturbfm.eval.truth import TrainCentroids, Truth
@@ -60,11 +60,12 @@ def judge(
         IncompletePanel: Something is missing from what would be reported.
     """
     panel = panel if truth.has_cells else without_noise(panel)
+    panel = panel if prediction.cells is None else with_emitted_cells(panel)
     gate = open_gate(truth, effort)
     truth.faint = faint_contexts(truth, effort)
     verdict_c = np.array([gate[c].verdict for c in truth.context_c], dtype=object)
     names = {"model": prediction, **floors}
-    cases = {n: truth.case(*truth.predicted(p), train, verdict_c) for n, p in names.items()}
+    cases = {n: truth.judged(p, train, verdict_c) for n, p in names.items()}
     stats = {n: score(panel, c) for n, c in cases.items()}
     refusal = refusals(panel, truth, gate)
     halves = halves_of(panel, truth, cases, train, verdict_c, effort)

@@ -19,7 +19,7 @@ from perturbfm.eval.panel import Metric, Panel, score
 from perturbfm.eval.panel.metric import HIGHER
 from perturbfm.eval.redraw import redrawn_cases
 from perturbfm.eval.resample import paired_two_way, two_way_interval
-from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, with_cells
+from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, stated_alike, with_cells
 from perturbfm.types import VARIANCE_FLOOR
 
 HALVABLE_FROM = 40
@@ -98,7 +98,7 @@ def halves_of(
     if not keep.any():
         return Halves(n, 0, f"no condition has {HALVABLE_FROM} cells, so halves would be too small", {}, {}, {})
     truth, verdict_c = truth.only(keep), verdict_c[keep]
-    known = {k: (cases[k].predicted_cg[keep], cases[k].variance_cg[keep]) for k in ("model", BASE_FLOOR)}
+    known = {k: (cases[k].predicted_cg[keep], cases[k].variance_cg[keep], cases[k]) for k in ("model", BASE_FLOOR)}
     values: dict[str, dict[str, list[float | None]]] = {}
     why: dict[str, dict[str, str]] = {}
     se: dict[str, float] = {}
@@ -123,13 +123,13 @@ def halves_of(
 def _half_cases(
     a: Truth,
     b: Truth,
-    known: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    known: Mapping[str, tuple[np.ndarray, np.ndarray, Case]],
     train: TrainCentroids,
     verdict_c: np.ndarray,
     seed: int,
 ) -> dict[str, Case]:
     """Model, train mean, replicate and random other beside the first half."""
-    found = {n: a.case(*p, train, verdict_c) for n, p in known.items()}
+    found = {n: stated_alike(a.case(mean, var, train, verdict_c), whole, a) for n, (mean, var, whole) in known.items()}
     variance = np.maximum(b.own_noise_cg + b.weight_ck**2 @ b.input.noise_kg, VARIANCE_FLOOR)
     delta = b.mean_cg - b.input_cg
     for name, source in ((REPLICATE, np.arange(len(a.n_c))), (RANDOM_OTHER, _another(a, seed))):

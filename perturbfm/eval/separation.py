@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from perturbfm.eval.case import OK, UNDEFINED, Case
+from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case
 from perturbfm.eval.gate import UNKNOWN
 from perturbfm.eval.metric.ood import auroc, separation_score
+from perturbfm.eval.panel.metric import NO_VARIANCE
 from perturbfm.eval.truth import Truth
 from perturbfm.types import Prediction
 
@@ -23,13 +24,13 @@ class Separation:
 
     Attributes:
         truth: The calibration fold, which is in distribution.
-        prediction: Its prediction.
+        prediction: Its prediction; None where there is none.
         axis: What is new about the test, several axes joined by `+`.
         out_c: Which conditions of the test are out of distribution; None means all.
     """
 
     truth: Truth
-    prediction: Prediction
+    prediction: Prediction | None
     axis: str = "context"
     out_c: np.ndarray | None = None
 
@@ -41,7 +42,9 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
         AUROC of the model's scale-free uncertainty, of the variance of the controls alone, and of the label lookup.
     """
     unknown = np.array([UNKNOWN] * len(seen.truth.n_c), dtype=object)
-    mean_cg, var_cg = seen.truth.predicted(seen.prediction)
+    silent = _silent(case, seen)
+    nothing_cg = np.full_like(seen.truth.mean_cg, np.nan)
+    mean_cg, var_cg = (nothing_cg, nothing_cg) if seen.prediction is None else seen.truth.predicted(seen.prediction)
     inside = seen.truth.case(mean_cg, var_cg, None, unknown)
     known = {"in": inside, "out": case}
     scores = {k: separation_score(c.variance_cg, _spread(c), c.scored_cg) for k, c in known.items()}
@@ -57,6 +60,8 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
         value, reason = auroc(*_places(*(pair[k][np.isfinite(pair[k])] for k in ("in", "out"))))
         reason = reason if out_c.any() else "nothing in the test is out of distribution"
         entry[name] = {"value": value, "status": OK if value is not None else UNDEFINED, "reason": reason}
+    if silent:
+        entry["model"] = {"value": None, "status": NOT_APPLICABLE, "reason": silent}
     return {
         "axis": seen.axis,
         "identifier": f"ood_auroc[axis={seen.axis},score=mean_var_over_control_var,ties=half]",
@@ -64,6 +69,13 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
         "n_out": int(out_c.sum()),
         **entry,
     }
+
+
+def _silent(case: Case, seen: Separation) -> str:
+    """Why a model's uncertainty cannot be compared at all; empty where it can."""
+    if not case.has_variance or (seen.prediction is not None and not seen.prediction.has_variance):
+        return NO_VARIANCE
+    return "" if seen.prediction is not None else "no prediction of the calibration fold"
 
 
 def _places(score_in: np.ndarray, score_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from perturbfm.eval.metric.error import mean_squared_error, root_mean_squared_er
 from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.metric.retrieval import retrieval
 from perturbfm.eval.metric.uncertainty import coverage, crps_gaussian, interval_width, nll_gaussian, observation_share
-from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel
+from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel, of_variance
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -166,7 +166,7 @@ SHARE = (
     ),
 )
 
-_ALL = (*EFFECT, *FIT, *_uncertainty("added"), *_uncertainty("ignored"), *SHARE)
+_ALL = (*EFFECT, *FIT, *of_variance((*_uncertainty("added"), *_uncertainty("ignored"), *SHARE)))
 
 FULL = Panel("full", "1", comparable=True, metrics=_ALL)
 QUICK = Panel("quick", "1", comparable=False, metrics=_ALL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perturbfm.eval.case import Case, PerCondition, nowhere
 from perturbfm.eval.comparison import Comparison
@@ -87,3 +87,24 @@ class OnCells:
         if case.comparison is None:
             return nowhere(case.n_conditions, case.incomparable)
         return self.function(case.comparison)
+
+
+NO_VARIANCE = "the prediction states no variance"
+
+
+@dataclass(frozen=True)
+class OnVariance:
+    """A metric of stated uncertainty as a line of a panel: not applicable where a prediction states none."""
+
+    function: Callable[[Case], PerCondition]
+
+    def __call__(self, case: Case) -> PerCondition:
+        """Statistics of the stated variance."""
+        if not case.has_variance:
+            return nowhere(case.n_conditions, NO_VARIANCE)
+        return self.function(case)
+
+
+def of_variance(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    """Lines of a panel that speak of a stated variance."""
+    return tuple(replace(m, function=OnVariance(m.function)) for m in metrics)
