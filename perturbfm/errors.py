@@ -166,6 +166,10 @@ class RowsOutsideFold(InputError):
     """Predictions speak of rows that are not judged, or not of all that are."""
 
 
+class NoCells(InputError):
+    """A prediction or its data have no cells, where cells are asked for."""
+
+
 class ControlsTouched(InputError):
     """A prediction file holds control cells that are not those of the data."""
 

@@ -2,8 +2,8 @@
 
 `mean`, `var` [N, G] float32, `idx` [N] int64, `genes` [G], and scalars `scale`, `fold`, `model`, `split_hash`,
 `fingerprint`, `variance_factor` (what calibration multiplied the variance by; 1 when uncalibrated). Where a prediction
-states no variance there is no `var`, and `has_variance` says so; where it is a point although cells were to be expected,
-`no_cells` says why. Cells that a model emits lie beside it in `predicted_cells.npz`.
+states no variance there is no `var`, and `has_variance` says so; where it is a point although cells were to be
+expected, `no_cells` says why. Cells that a model emits lie beside it in `predicted_cells.npz`.
 """
 
 from __future__ import annotations

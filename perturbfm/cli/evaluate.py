@@ -91,10 +91,10 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
         ArtifactEdited: A file is not what the run wrote, or predictions and split do not carry the same hashes.
         RecomputedDifferently: The stored numbers are others; the new ones are written beside them.
     """
-    cfg, manifest, calibration = _records(run_dir)
+    cfg, manifest, calibration = records_of(run_dir)
     reported = _reported(run_dir / "metrics.json")
     split = store().load(manifest["split_hash"])
-    predictions = _predictions(run_dir, split, manifest)
+    predictions = predictions_of(run_dir, split, manifest)
     from perturbfm.files import write_json
 
     verdict = _scored(cfg, split, predictions, calibration, run_dir, manifest.get("external"))
@@ -113,7 +113,7 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
     return verdict.judged.metrics, f"Identical to the stored metrics.json (to {SAME_TO:g})."
 
 
-def _records(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
+def records_of(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
     """Configuration, manifest and calibration of a run, all of them as the run wrote them."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -175,7 +175,7 @@ def _no_run(run_dir: Path, found: str) -> UnreadableFile:
     )
 
 
-def _predictions(run_dir: Path, split: Split, manifest: dict[str, Any]) -> dict[str, Prediction]:
+def predictions_of(run_dir: Path, split: Split, manifest: dict[str, Any]) -> dict[str, Prediction]:
     """The stored predictions, which must carry the hashes of the split, with the cells that a model emitted."""
     from dataclasses import replace
 
@@ -205,12 +205,7 @@ def _scored(
     external: dict[str, Any] | None,
 ) -> Verdict:
     """The verdict on predictions that have had their calibration already."""
-    from perturbfm.data import load_composed
-
-    dataset = load_composed(cfg)
-    split.assert_fits(dataset.fingerprint, dataset.n_obs)
-    preprocessor = _preprocessor(cfg, dataset, split, run_dir)
-    dataset = preprocessor.apply(dataset)
+    dataset, preprocessor = judged_data(cfg, split, run_dir)
     from perturbfm.judging import judge_folds
     from perturbfm.run import FLOORS, floor_predictions
     from perturbfm.train.datamodule import PerturbDataModule
@@ -218,6 +213,16 @@ def _scored(
     datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed, preprocessor=preprocessor)
     floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
     return judge_folds(cfg, dataset, split, datamodule, floors, predictions, calibration, external)
+
+
+def judged_data(cfg: DictConfig, split: Split, run_dir: Path) -> tuple[PerturbDataset, Preprocessor]:
+    """The data as the run judged them, and what made them so."""
+    from perturbfm.data import load_composed
+
+    dataset = load_composed(cfg)
+    split.assert_fits(dataset.fingerprint, dataset.n_obs)
+    preprocessor = _preprocessor(cfg, dataset, split, run_dir)
+    return preprocessor.apply(dataset), preprocessor
 
 
 def _preprocessor(cfg: DictConfig, dataset: PerturbDataset, split: Split, run_dir: Path) -> Preprocessor:

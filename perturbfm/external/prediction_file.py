@@ -60,8 +60,8 @@ class PredictionFile:
         name: Name of the tool, as runs are called.
         path: An AnnData (`.h5ad`, `.zarr`) or an `.npz`.
         unit: `cells` (any number of predicted cells per condition) or `pseudobulk` (one mean row per condition).
-        scale: What the values are: null for expression on the data's scale (an npz: `delta`), or `delta` for mean changes
-            from control. Another scale than the data's is refused.
+        scale: What the values are: null for expression on the data's scale (an npz: `delta`), or `delta` for mean
+            changes from control. Another scale than the data's is refused.
         layer: Layer instead of `X`.
         var_layer: Layer or `obsm` matrix with the predictive variance of the mean change, equal on all rows of a
             condition; where it is not there the prediction states no variance.

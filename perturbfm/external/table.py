@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from perturbfm.data.gene import gene_names
-from perturbfm.data.reader.raw import ReadOptions
+from perturbfm.data.reader.raw import ReadOptions, refusing
 from perturbfm.data.reader.read import read_raw
 from perturbfm.errors import MissingColumn, ShapeMismatch, UnreadableFile
 
@@ -95,14 +95,19 @@ def _variance(path: Path, raw: Any, name: str | None) -> Any:
         return raw.matrix(name)
     except MissingColumn:
         pass
+    with refusing(path):
+        return _from_obsm(path, name)
+
+
+def _from_obsm(path: Path, name: str) -> np.ndarray | None:
     from anndata import read_h5ad, read_zarr
 
     if path.is_dir():
         found = read_zarr(path).obsm.get(name)
     elif path.suffix == ".h5ad":
-        with_obsm = read_h5ad(path, backed="r")
-        found = with_obsm.obsm.get(name)
-        with_obsm.file.close()
+        adata = read_h5ad(path, backed="r")
+        found = adata.obsm.get(name)
+        adata.file.close()
     else:
         found = None
     return None if found is None else np.asarray(found, dtype=np.float32)
@@ -124,7 +129,7 @@ def read_npz(path: Path) -> Foreign:
         if "idx" not in a and not columns:
             raise KeyError("idx, or conditions")
         obs = pd.DataFrame({c: v.astype(object) for c, v in columns.items()} if "idx" not in a else {})
-        obs.index = pd.RangeIndex(len(mean)).astype(str)
+        obs.index = pd.RangeIndex(len(next(iter(columns.values())) if "idx" not in a else a["idx"])).astype(str)
         idx = a["idx"].astype(np.int64) if "idx" in a else None
         stated = "var" in a and bool(a.get("has_variance", True))
         var = np.asarray(a["var"], dtype=np.float32) if stated else None
@@ -136,7 +141,7 @@ def read_npz(path: Path) -> Foreign:
             expected="an npz with mean [rows, genes], genes, and idx or conditions; no pickled objects",
             fix="Write text arrays with dtype=str, and one row of `mean` per condition or judged row.",
         ) from e
-    _check_shapes(path, mean, genes, var, len(obs) if idx is None else len(idx))
+    _check_shapes(path, mean, genes, var, len(obs))
     return Foreign(path.name, MEANS if idx is None else ROWS, mean, genes, obs, var, idx, words, digest(path))
 
 
