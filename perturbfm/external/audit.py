@@ -22,8 +22,9 @@ from perturbfm.errors import (
     ValuesNegative,
     ValuesNotFinite,
 )
+from perturbfm.eval.comparison import dense
 from perturbfm.eval.truth import Truth
-from perturbfm.external.copies import SAME_TO, copies_of, detailed, distinct
+from perturbfm.external.copies import SAME_TO, copies_of, detailed, distinct, nearness
 from perturbfm.external.labels import CONTROL, OTHER, Rows
 from perturbfm.external.table import Foreign
 
@@ -46,6 +47,9 @@ COPIES = 0.05
 """Share of predicted cells that repeat another one up to which they are a sample."""
 
 POINT = "point prediction: {}; declare model.unit=pseudobulk to have its means judged as those of a mean-only model"
+NEAR = 0.5
+"""Distance to the nearest judged cell, in units of that between judged cells, below which cells look like copies."""
+
 ACCIDENT = 1
 """Predicted cells that may equal a judged cell by accident."""
 
@@ -340,10 +344,37 @@ def check_copies(x_mg: Any, rows: Rows, truth: Truth) -> list[Finding]:
         first = rows.name_m[mine[np.flatnonzero(taken)[0]]]
         raise _copied(f"{int(taken.sum())} of {len(mine)} predicted cells are cells of the test fold, first of {first}")
     withheld = int(((copies_of(x_mg, o.reference_rg) >= 0) & telling).sum())
-    found = [Finding("copied_truth", PASS, "no predicted cell is a judged cell")]
+    near = check_near(x_mg, rows.code_m[mine], rows, truth)
+    found = [Finding("copied_truth", PASS, "no predicted cell is a judged cell"), near]
     words = f"{withheld} of {len(mine)} predicted cells are reference controls, which are withheld: they share noise "
     fine = "no predicted cell is a withheld control"
     return [*found, Finding("withheld_controls", *((WARN, words + "with the truth") if withheld else (PASS, fine)))]
+
+
+def check_near(x_mg: Any, code_m: np.ndarray, rows: Rows, truth: Truth) -> Finding:
+    """Whether predicted cells lie suspiciously near to single judged cells: jittered copies are no copies to the eye.
+
+    Args:
+        x_mg: Predicted cells.
+        code_m: Condition of each, row of `rows.table`.
+        rows: What the rows of the file are about.
+        truth: The judged cells.
+    """
+    number = {pair: c for c, pair in enumerate(zip(truth.context_c, truth.intervention_c, strict=True))}
+    near = []
+    for code, pair in enumerate(zip(rows.table["context"], rows.table["intervention"], strict=True)):
+        mine, c = np.flatnonzero(code_m == code), number.get(pair, -1)
+        if c >= 0 and len(mine) and truth.n_c[c] > 1:
+            near.append(nearness(dense(x_mg[mine]), dense(truth.x_ng[truth.condition_rows(c)])))
+    known = [v for v in near if np.isfinite(v)]
+    if not known:
+        return Finding("near_copies", PASS, "too few cells to tell")
+    typical = float(np.median(known))
+    words = (
+        f"predicted cells lie {typical:.2f} times as far from the nearest judged cell as judged cells from each other"
+    )
+    made = ": were they made from them? Distances would then be better than any prediction could be"
+    return Finding("near_copies", WARN if typical < NEAR else PASS, words + (made if typical < NEAR else ""))
 
 
 def check_copied_means(truth: Truth, delta_cg: np.ndarray) -> Finding:

@@ -13,6 +13,7 @@ from perturbfm.eval.truth import Truth
 from perturbfm.external.prediction_file import PredictionFile
 from perturbfm.judging import observe
 from perturbfm.split import Split
+from perturbfm.types import Prediction
 
 GENES = tuple(f"g{i:02d}" for i in range(30))
 PERTS = ("A", "B", "A+B", "C", "D", "E")
@@ -102,3 +103,20 @@ def predicted_cells(world, contexts=("t",), n=12, seed=1, controls=False):
     columns = pd.DataFrame(rows, columns=["context_id", "pert_id"], dtype=object)
     columns.index = [f"p{i}" for i in range(len(columns))]
     return SimpleNamespace(obs=columns, x=np.concatenate(values).astype(np.float32), genes=list(GENES), layers={})
+
+
+def stated(world, delta, var=0.1, fold="test"):
+    """A prediction of a model that states mean and variance."""
+    truth = Truth(world.observed[fold])
+    return Prediction(
+        mean_qg=np.broadcast_to(np.asarray(delta, dtype=float), truth.mean_cg.shape),
+        var_qg=np.full(truth.mean_cg.shape, var),
+        query_n=truth.condition_n,
+        idx_n=truth.observed.idx_n,
+        genes_g=GENES,
+        scale="log1p",
+        fold=fold,
+        model="floor",
+        split_hash="s",
+        fingerprint="f",
+    )

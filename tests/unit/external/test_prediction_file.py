@@ -477,6 +477,15 @@ def test_a_copy_of_the_judged_means_is_refused(world, cells, write):
         world.judgeable(write(cells), unit="pseudobulk")
 
 
+def test_jittered_copies_of_judged_cells_are_said(world, cells, write):
+    rng = np.random.default_rng(0)
+    for p in PERTS:
+        cells.x[cells.obs["pert_id"] == p] = truth_cells(world, p)[:12] + 0.03 * rng.normal(size=(12, len(GENES)))
+    found = world.judgeable(write(cells))
+    assert finding(found, "near_copies")["verdict"] == "warn"
+    assert "were they made from them?" in finding(found, "near_copies")["message"]
+
+
 def test_withheld_controls_among_predicted_cells_are_said(world, cells, write):
     o = world.observed["test"]
     cells.x[:12] = np.asarray(o.reference_rg[np.arange(12)])
