@@ -155,7 +155,23 @@ class GeneNameAmbiguous(InputError):
 
 
 class GenesDiffer(InputError):
-    """Files of one data set do not have the same genes."""
+    """Files of one data set, or predictions and their data, do not have the same genes."""
+
+
+class ConditionsDiffer(InputError):
+    """Predictions are not about exactly the conditions that are judged."""
+
+
+class RowsOutsideFold(InputError):
+    """Predictions speak of rows that are not judged, or not of all that are."""
+
+
+class NoCells(InputError):
+    """A prediction or its data have no cells, where cells are asked for."""
+
+
+class ControlsTouched(InputError):
+    """A prediction file holds control cells that are not those of the data."""
 
 
 class PickleRefused(InputError):
@@ -383,6 +399,14 @@ class SplitHashNotCarried(IntegrityError):
 
 class CheckpointMismatch(IntegrityError):
     """A checkpoint was made for another split or other genes."""
+
+
+class PredictionOfOtherSplit(IntegrityError):
+    """Predictions carry the hash of another split or of other data."""
+
+
+class TruthCopied(IntegrityError):
+    """Predictions are the measured values that they would be judged against."""
 
 
 class ArtifactEdited(IntegrityError):

@@ -23,7 +23,7 @@ from perturbfm.eval.verdict import open_gate
 from perturbfm.files import write_gzip, write_json, write_text
 from perturbfm.floors import floor_facts
 from perturbfm.kept import SCORES, STANDING, KeptScores, KeptStanding, key_of
-from perturbfm.predictions import PREDICTION_FILES, write_prediction
+from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, write_cells, write_prediction
 from perturbfm.record import JUDGED_FROM, digest
 from perturbfm.train.centroids import train_centroids
 from perturbfm.types import Observed, Prediction, RowView
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from perturbfm.record import RunFolder
     from perturbfm.split import Split
     from perturbfm.train.datamodule import PerturbDataModule
+
+
+UNCALIBRATED = "none"
+"""Method of a calibration that could not be."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Judge:
         datamodule: Batches and encoder of the run.
         floors: For each floor, its predictions by fold.
         kept: What stands beside every model of the split, if it was made before.
+        external: Verdict of the audit of another tool's predictions; None for a model that was trained here.
         result: What came of it.
     """
 
@@ -83,16 +88,26 @@ class Judge:
     datamodule: PerturbDataModule
     floors: dict[str, dict[str, Prediction]]
     kept: KeptStanding
+    external: dict[str, Any] | None = None
     result: RunResult | None = field(default=None)
 
     def __call__(self, predictions: dict[str, Prediction]) -> None:
-        """Judge the blind predictions of the calibration and test folds."""
+        """Judge the blind predictions of the test fold and, where there are any, of the calibration fold."""
         openings = self.folder.open_test(str(self.split.frozen_hash), predictions["test"].model)
         self.folder.note(test_openings=openings)
         calibrated, record = self._saved(predictions)
         scores = kept_scores(self.folder.path, self.kept)
         verdict = judge_folds(
-            self.cfg, self.dataset, self.split, self.datamodule, self.floors, calibrated, self.kept, record, scores
+            self.cfg,
+            self.dataset,
+            self.split,
+            self.datamodule,
+            self.floors,
+            calibrated,
+            self.kept,
+            record,
+            scores,
+            self.external,
         )
         self.folder.seal(verdict.write(self.folder.path, self.folder.facts))
         scores.drop()
@@ -111,18 +126,24 @@ class Judge:
         From here on `perturbfm eval RUN` can finish what an interrupt leaves.
         """
         calib = Truth(observe(self.dataset, self.split, "calib"))
-        scale = _calibrated(calib, predictions)
-        calibrated = {f: scale.apply(p) for f, p in predictions.items()}
+        calibrated, record = _model_calibrated(calib, predictions)
+        path = self.folder.path
+        names = []
         for fold, p in calibrated.items():
-            write_prediction(self.folder.path / PREDICTION_FILES[fold], p, scale.factor)
-        record = scale.record() | {
+            names.append(PREDICTION_FILES[fold])
+            write_prediction(path / names[-1], p, record["factor"])
+        emitted = calibrated["test"].cells
+        if emitted is not None:
+            names.append(CELLS_FILE)
+            write_cells(path / CELLS_FILE, emitted)
+        record |= {
             "split_hash": self.split.frozen_hash,
             "floors": {n: _calibrated(calib, p).factor for n, p in self.floors.items()},
-            "learned_in": sorted(set(calib.context_c.tolist())),
+            "learned_in": sorted(set(calib.context_c.tolist())) if record["method"] != UNCALIBRATED else [],
             "measured_in": sorted(set(self.dataset.labels().context_n[self.split.test_idx].tolist())),
         }
-        write_json(self.folder.path / "calibration.json", record)
-        self.folder.seal(JUDGED_FROM)
+        write_json(path / "calibration.json", record)
+        self.folder.seal(dict.fromkeys((*JUDGED_FROM, *names)))
         self.folder.event("predicted")
         return calibrated, record
 
@@ -155,6 +176,7 @@ def judge_folds(
     kept: KeptStanding,
     record: dict[str, Any],
     scores: KeptScores,
+    external: dict[str, Any] | None = None,
 ) -> Verdict:
     """Score the test fold with the whole panel.
 
@@ -164,10 +186,11 @@ def judge_folds(
         split: The frozen split.
         datamodule: Batches and encoder of the run.
         floors: For each floor, its predictions by fold, not calibrated.
-        predictions: The model's, by fold, calibrated.
+        predictions: The model's, by fold, calibrated; another tool may be silent on the calibration fold.
         kept: What stands beside every model of the split, if it was made before.
         record: The record of the model's calibration.
         scores: What an evaluation of these predictions that was killed has scored.
+        external: Verdict of the audit of another tool's predictions, to stand in the metrics.
     """
     calib, test = (Truth(observe(dataset, split, f)) for f in ("calib", "test"))
     train = TrainCentroids(*train_centroids(datamodule))
@@ -178,7 +201,7 @@ def judge_folds(
         predictions["test"],
         beside,
         train,
-        _separation(dataset, split, test, Separation(calib, predictions["calib"], "+".join(split.ood_axes))),
+        _separation(dataset, split, test, Separation(calib, predictions.get("calib"), "+".join(split.ood_axes))),
         effort_of(cfg, split),
         stood(cfg, split, test, beside, train, kept),
         scores,
@@ -195,6 +218,8 @@ def judge_folds(
         "scale": dataset.declared.scale,
         "match": dataset.declared.match,
     }
+    if external is not None:
+        judged.metrics["external"] = external
     if datamodule.preprocessor.stages:
         judged.metrics["run"]["preprocess"] = datamodule.preprocessor.card()
     judged.metrics["calibration"] = dict(record)
@@ -272,6 +297,16 @@ def gate_of(dataset: PerturbDataset, split: Split) -> dict[str, GateVerdict]:
 def truth_seed(split: Split) -> int:
     """Seed of gate, replicate and intervals: they are facts of a split, so no seed of a model may move them."""
     return int(str(split.frozen_hash)[:8], 16)
+
+
+def _model_calibrated(truth: Truth, predictions: dict[str, Prediction]) -> tuple[dict[str, Prediction], dict[str, Any]]:
+    why = "" if predictions["test"].has_variance else "the prediction states no variance, so there is none to calibrate"
+    if not why and "calib" not in predictions:
+        why = "there is no prediction of the calibration fold: the stated variance is judged as it is"
+    if why:
+        return predictions, {"method": UNCALIBRATED, "factor": 1.0, "note": why}
+    scale = _calibrated(truth, predictions)
+    return {f: scale.apply(p) for f, p in predictions.items()}, scale.record()
 
 
 def _calibrated(truth: Truth, predictions: dict[str, Prediction]) -> Any:

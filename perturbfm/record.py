@@ -34,11 +34,11 @@ PACKAGES = (
     "anndata",
     "scanpy",
 )
-JUDGED_FROM = ("config.yaml", "calibration.json", "predictions.npz", "predictions_calib.npz")
+JUDGED_FROM = ("config.yaml", "calibration.json", "predictions.npz")
 """What the numbers of a run can be computed from again; sealed as soon as it is written."""
 
-ALSO_JUDGED_FROM = ("preprocess.json",)
-"""Further such files, which only some runs have."""
+ALSO_JUDGED_FROM = ("predictions_calib.npz", "predicted_cells.npz", "preprocess.json")
+"""Further such files, which only some runs have: another tool may be silent on the calibration fold, or emit cells."""
 
 OPENINGS = "test_openings.jsonl"
 LOGGER = logging.getLogger("perturbfm")

@@ -22,10 +22,12 @@ from perturbfm.errors import InternalError, NoSplitNamed, PerturbFMError
 
 if TYPE_CHECKING:
     from perturbfm.data.dataset import PerturbDataset
-    from perturbfm.judging import RunResult
+    from perturbfm.external.prediction_file import PredictionFile
+    from perturbfm.judging import Judge, RunResult
     from perturbfm.record import RunFolder
     from perturbfm.split import Audit, Prior, Split
     from perturbfm.train.preprocess import Preprocessor
+    from perturbfm.train.response_module import ResponseModule
     from perturbfm.train.stage.abstract import AbstractStage
 
 
@@ -101,11 +103,12 @@ def _in_folder(
     priors: tuple[Prior, ...],
 ) -> RunResult:
     from perturbfm.auditing import with_learned
+    from perturbfm.external.prediction_file import PredictionFile
     from perturbfm.files import write_text
     from perturbfm.floors import fitted_floors
     from perturbfm.judging import Judge, kept_standing, truth_seed
     from perturbfm.train.datamodule import PerturbDataModule
-    from perturbfm.train.fit import TrainerSettings, fit_and_test, seed_all
+    from perturbfm.train.fit import seed_all
 
     write_text(folder.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.plain(cfg))))
     dataset, preprocessor = preprocessed(cfg, dataset, split, stages, folder)
@@ -119,17 +122,41 @@ def _in_folder(
     kept = kept_standing(cfg, dataset, split)
     floors = fitted_floors(dataset, split, preprocessor, kept, truth_seed(split))
     seed_all(cfg.seed)
-    module = config.build(cfg.model)(dims=datamodule.encoder.dims)
+    model = config.build(cfg.model)
     judge = Judge(cfg, dataset, split, folder, datamodule, floors, kept)
-    settings = TrainerSettings(
-        t.max_epochs, t.patience, t.accelerator, t.devices, bool(t.progress) and sys.stderr.isatty()
-    )
-    fit_and_test(module, datamodule, settings, judge, folder.event, folder.path)
+    if isinstance(model, PredictionFile):
+        judge_file(model, judge)
+    else:
+        train_and_judge(cfg, model(dims=datamodule.encoder.dims), judge)
     if judge.result is None:
         raise InternalError(
             "A run ended without its panel", given="no verdict", expected="a complete panel", fix="Please report this."
         )
     return judge.result
+
+
+def train_and_judge(cfg: DictConfig, module: ResponseModule, judge: Judge) -> None:
+    """Fit a model, and judge it when its test loop ends."""
+    from perturbfm.train.fit import TrainerSettings, fit_and_test
+
+    t, folder = cfg.trainer, judge.folder
+    settings = TrainerSettings(
+        t.max_epochs, t.patience, t.accelerator, t.devices, bool(t.progress) and sys.stderr.isatty()
+    )
+    fit_and_test(module, judge.datamodule, settings, judge, folder.event, folder.path)
+
+
+def judge_file(model: PredictionFile, judge: Judge) -> None:
+    """Audit another tool's predictions, and judge them as those of any model."""
+    from perturbfm.judging import observe
+
+    observed = {fold: observe(judge.dataset, judge.split, fold) for fold in ("calib", "test")}
+    own = config.plain(judge.cfg).get("data") or {}
+    found = model.judgeable(judge.dataset, judge.split, observed, own)
+    judge.external = found.verdict
+    judge.folder.note(external=found.verdict)
+    judge.folder.event("predictions_read", file=found.verdict["file"], audit=found.verdict["verdict"])
+    judge(found.predictions)
 
 
 def preprocessed(

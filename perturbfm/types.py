@@ -260,6 +260,32 @@ class Gaussian:
     var_ng: torch.Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class PredictedCells:
+    """Cells that a model emits, any number per condition; each is used once.
+
+    Attributes:
+        x_mg: Expression on the data's scale, CSR or dense.
+        context_m: Context of each cell.
+        intervention_m: Intervention of each cell.
+    """
+
+    x_mg: Any
+    context_m: np.ndarray
+    intervention_m: np.ndarray
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str], np.ndarray]:
+        code_m, names = _coded(np.fromiter(zip(self.context_m, self.intervention_m, strict=True), object))
+        order = np.argsort(code_m, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(code_m[order])) + 1)
+        return dict(zip(names, parts, strict=True))
+
+    def of(self, context: str, intervention: str) -> Any:
+        """Cells of one condition, CSR or dense."""
+        return self.x_mg[self._rows.get((context, intervention), np.empty(0, dtype=np.int64))]
+
+
 @dataclass(frozen=True)
 class Prediction:
     """The seam: what any model, ours or foreign, says about the rows of one fold.
@@ -268,7 +294,8 @@ class Prediction:
 
     Attributes:
         mean_qg: Predicted change from the input controls.
-        var_qg: Predictive variance of the condition's mean delta, floored at `VARIANCE_FLOOR`.
+        var_qg: Predictive variance of the condition's mean delta, floored at `VARIANCE_FLOOR`; NaN throughout where
+            none is stated.
         query_n: For every judged row, its row of `mean_qg`.
         idx_n: For every judged row, its row in the data set.
         genes_g: Gene names, in the data's order.
@@ -277,6 +304,9 @@ class Prediction:
         model: Name of the model.
         split_hash: Hash of the frozen split.
         fingerprint: Content hash of the data.
+        has_variance: Whether a variance is stated. None is ever made up for a prediction that states none.
+        cells: Cells that the model emits; None where it predicts means, which then move the input controls.
+        no_cells: Why there are no cells to compare although the model is said to emit them; empty otherwise.
     """
 
     mean_qg: np.ndarray
@@ -289,6 +319,9 @@ class Prediction:
     model: str
     split_hash: str
     fingerprint: str
+    has_variance: bool = True
+    cells: PredictedCells | None = None
+    no_cells: str = ""
 
     def __post_init__(self) -> None:
         n_query, n_genes = self.mean_qg.shape
@@ -306,12 +339,20 @@ class Prediction:
                 expected="one query per row",
                 fix="Give every judged row one prediction.",
             )
-        if not np.isfinite(self.mean_qg).all() or not np.isfinite(self.var_qg).all() or (self.var_qg <= 0).any():
+        stated = np.isfinite(self.var_qg).all() and (self.var_qg > 0).all()
+        if not np.isfinite(self.mean_qg).all() or not (stated if self.has_variance else np.isnan(self.var_qg).all()):
             raise PredictionMismatch(
                 "A prediction is not a distribution",
                 given="NaN, infinite or non-positive entries",
-                expected="finite means and variances above zero",
+                expected="finite means and variances above zero, or NaN for every variance where none is stated",
                 fix="Look at the model's training log.",
+            )
+        if self.cells is not None and self.cells.x_mg.shape[1] != n_genes:
+            raise PredictionMismatch(
+                "Predicted cells have other genes than the predicted means",
+                given=f"{self.cells.x_mg.shape[1]} genes",
+                expected=f"{n_genes}",
+                fix="Give cells with the data's genes.",
             )
 
     def mean_ng(self) -> np.ndarray:

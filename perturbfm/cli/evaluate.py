@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perturbfm.cli.options import add_set
 from perturbfm.cli.splits import store
-from perturbfm.errors import ArtifactEdited, RecomputedDifferently, UnreadableFile
+from perturbfm.errors import ArtifactEdited, MissingValue, RecomputedDifferently, UnreadableFile
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,21 +29,52 @@ def add(verbs: Any) -> None:
     """Add the verb."""
     p = verbs.add_parser(
         "eval",
-        help="judge a run's stored predictions again",
+        help="judge a run's stored predictions again, or another tool's predictions",
         description="Score predictions.npz of a run again, by the same code path, and compare with its metrics.json. "
-        "A missing metrics.json is written; a different one is kept, and the new one written beside it.",
+        "A missing metrics.json is written; a different one is kept, and the new one written beside it. "
+        "With --predictions, audit and judge another tool's file on a frozen split, as a run of its own.",
     )
-    p.add_argument("run_dir", type=Path, help="folder of a run")
+    p.add_argument("run_dir", type=Path, nargs="?", help="folder of a run")
+    p.add_argument("--predictions", metavar="FILE", help="an .h5ad, .zarr or .npz of another tool")
+    p.add_argument("--data", help="with --predictions: a name in conf/data, a data file, or an artifact folder")
+    p.add_argument("--split", metavar="HASH", help="with --predictions: hash of a frozen split")
+    p.add_argument("--name", default="external", help="with --predictions: name of the tool")
+    add_set(p)
     p.set_defaults(call=evaluate)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Judge again, print, and say whether the numbers are those reported."""
+    """Judge again, print, and say whether the numbers are those reported; or judge another tool's file."""
     from perturbfm.cli.show import print_result
 
+    if arguments.predictions is not None or arguments.run_dir is None:
+        judge_predictions(arguments)
+        return
     metrics, outcome = judge_again(arguments.run_dir)
     print_result(metrics, arguments.run_dir)
     print(outcome)
+
+
+def judge_predictions(arguments: argparse.Namespace) -> None:
+    """Judge another tool's file: the same experiment as `python -m perturbfm.run model=external`."""
+    a = arguments
+    given = {"--predictions": a.predictions, "--data": a.data, "--split": a.split}
+    missing = [name for name, value in given.items() if value is None]
+    if missing or a.run_dir is not None:
+        raise MissingValue(
+            "It is not said what to judge",
+            given=f"no {missing[0]}" if missing else f"a run's folder and --predictions {a.predictions}",
+            expected="the folder of a run, or --predictions FILE --data NAME --split HASH",
+            fix="Give one of them.",
+        )
+    from perturbfm import config
+    from perturbfm.cli.show import print_result
+    from perturbfm.run import run_experiment
+
+    tool = [f"model.path={config.quoted(str(Path(a.predictions).absolute()))}", f"model.name={config.quoted(a.name)}"]
+    choices = [*config.data_overrides(a.data), "split=frozen", f"split.hash={config.quoted(a.split)}"]
+    result = run_experiment([*choices, "model=external", *tool, *a.set])
+    print_result(result.metrics, result.folder)
 
 
 def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
@@ -59,13 +91,13 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
         ArtifactEdited: A file is not what the run wrote, or predictions and split do not carry the same hashes.
         RecomputedDifferently: The stored numbers are others; the new ones are written beside them.
     """
-    cfg, manifest, calibration = _records(run_dir)
+    cfg, manifest, calibration = records_of(run_dir)
     reported = _reported(run_dir / "metrics.json")
     split = store().load(manifest["split_hash"])
-    predictions = _predictions(run_dir, split)
+    predictions = predictions_of(run_dir, split, manifest)
     from perturbfm.files import write_json
 
-    verdict = _scored(cfg, split, predictions, calibration, run_dir)
+    verdict = _scored(cfg, split, predictions, calibration, run_dir, manifest.get("external"))
     if reported is None:
         verdict.write(run_dir, manifest)
         return verdict.judged.metrics, "metrics.json was missing and has been written."
@@ -81,7 +113,7 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
     return verdict.judged.metrics, f"Identical to the stored metrics.json (to {SAME_TO:g})."
 
 
-def _records(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
+def records_of(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:
     """Configuration, manifest and calibration of a run, all of them as the run wrote them."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -108,13 +140,13 @@ def _assert_untouched(run_dir: Path, manifest: Any) -> None:
     files, named = facts.get("files"), isinstance(facts.get("split_hash"), str)
     if not (named and isinstance(files, dict) and files.keys() >= set(JUDGED_FROM)):
         raise _no_run(run_dir, "manifest.json lacks the hashes of a judged run")
-    for name in (*JUDGED_FROM, *(n for n in ALSO_JUDGED_FROM if n in files)):
+    for name in (*JUDGED_FROM, *(n for n in ALSO_JUDGED_FROM if n in files or (run_dir / n).exists())):
         found = digest(run_dir / name)
-        if found != files[name]:
+        if found != files.get(name, ""):
             raise ArtifactEdited(
                 f"{name} is not what the run wrote",
                 given=f"{run_dir / name} with SHA-256 {found[:12]}",
-                expected=f"{str(files[name])[:12]}, as in manifest.json",
+                expected=f"{str(files.get(name, 'no such file'))[:12]}, as in manifest.json",
                 fix="Restore the run's own file, or run the model again.",
             )
 
@@ -143,11 +175,16 @@ def _no_run(run_dir: Path, found: str) -> UnreadableFile:
     )
 
 
-def _predictions(run_dir: Path, split: Split) -> dict[str, Prediction]:
-    """The stored predictions, which must carry the hashes of the split."""
-    from perturbfm.predictions import PREDICTION_FILES, read_prediction
+def predictions_of(run_dir: Path, split: Split, manifest: dict[str, Any]) -> dict[str, Prediction]:
+    """The stored predictions, which must carry the hashes of the split, with the cells that a model emitted."""
+    from dataclasses import replace
 
-    predictions = {f: read_prediction(run_dir / n)[0] for f, n in PREDICTION_FILES.items()}
+    from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, read_cells, read_prediction
+
+    sealed = manifest["files"]
+    predictions = {f: read_prediction(run_dir / n)[0] for f, n in PREDICTION_FILES.items() if n in sealed}
+    if CELLS_FILE in sealed:
+        predictions["test"] = replace(predictions["test"], cells=read_cells(run_dir / CELLS_FILE))
     for fold, p in predictions.items():
         if (p.split_hash, p.fingerprint, p.fold) != (split.frozen_hash, split.fingerprint, fold):
             raise ArtifactEdited(
@@ -160,15 +197,15 @@ def _predictions(run_dir: Path, split: Split) -> dict[str, Prediction]:
 
 
 def _scored(
-    cfg: DictConfig, split: Split, predictions: dict[str, Prediction], calibration: dict[str, Any], run_dir: Path
+    cfg: DictConfig,
+    split: Split,
+    predictions: dict[str, Prediction],
+    calibration: dict[str, Any],
+    run_dir: Path,
+    external: dict[str, Any] | None,
 ) -> Verdict:
     """The verdict on predictions that have had their calibration already."""
-    from perturbfm.data import load_composed
-
-    dataset = load_composed(cfg)
-    split.assert_fits(dataset.fingerprint, dataset.n_obs)
-    preprocessor = _preprocessor(cfg, dataset, split, run_dir)
-    dataset = preprocessor.apply(dataset)
+    dataset, preprocessor = judged_data(cfg, split, run_dir)
     from perturbfm.floors import fitted_floors
     from perturbfm.judging import judge_folds, kept_scores, kept_standing, truth_seed
     from perturbfm.train.datamodule import PerturbDataModule
@@ -177,9 +214,19 @@ def _scored(
     kept = kept_standing(cfg, dataset, split)
     floors = fitted_floors(dataset, split, preprocessor, kept, truth_seed(split))
     scores = kept_scores(run_dir, kept)
-    verdict = judge_folds(cfg, dataset, split, datamodule, floors, predictions, kept, calibration, scores)
+    verdict = judge_folds(cfg, dataset, split, datamodule, floors, predictions, kept, calibration, scores, external)
     scores.drop()
     return verdict
+
+
+def judged_data(cfg: DictConfig, split: Split, run_dir: Path) -> tuple[PerturbDataset, Preprocessor]:
+    """The data as the run judged them, and what made them so."""
+    from perturbfm.data import load_composed
+
+    dataset = load_composed(cfg)
+    split.assert_fits(dataset.fingerprint, dataset.n_obs)
+    preprocessor = _preprocessor(cfg, dataset, split, run_dir)
+    return preprocessor.apply(dataset), preprocessor
 
 
 def _preprocessor(cfg: DictConfig, dataset: PerturbDataset, split: Split, run_dir: Path) -> Preprocessor:

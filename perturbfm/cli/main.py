@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from perturbfm import __version__
-from perturbfm.cli import compose, data, doctor, evaluate, external, metrics, splits, train
+from perturbfm.cli import compose, data, doctor, evaluate, export, external, metrics, splits, train
 
-VERBS = (doctor, compose, data, splits, train, evaluate, metrics, external)
+VERBS = (doctor, compose, data, splits, train, evaluate, export, metrics, external)
 
 STOPPED = "Interrupted. What has its final name is whole; the same command can be given again."
 

@@ -26,11 +26,24 @@ def print_result(metrics: dict[str, Any], folder: Path) -> None:
             str(metrics["metrics"][identifier]["title"]), values[0], _interval(metrics, identifier), *values[1:]
         )
     console.print(table)
+    if "external" in metrics:
+        _print_external(console, metrics)
     if not metrics["panel"]["comparable"]:
         console.print(f"NOT comparable with other runs: {_why_not(metrics)}.")
     if run.get("preprocess", {}).get("leaking"):
         console.print("PREPROCESSING LEAKED: it learned from all cells, those of the test fold among them.")
     console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _print_external(console: Any, metrics: dict[str, Any]) -> None:
+    """What the audit of another tool's file found, and what becomes of its uncertainty."""
+    e = metrics["external"]
+    console.print(f"{e['file']}: audit {e['verdict']}; variance {e['variance']}; batches {e['batches']}")
+    for finding in e["findings"]:
+        if finding["verdict"] != "pass":
+            console.print(f"  {finding['check']}: {finding['message']}")
+    if note := metrics["calibration"].get("note"):
+        console.print(f"  calibration: {note}")
 
 
 def _why_not(metrics: dict[str, Any]) -> str:

@@ -99,10 +99,11 @@ class Case:
             zero, empty elsewhere; None when that was not asked.
         targets_cg: Which measured genes a condition's intervention acts on itself; None when that is not known.
         comparison: The same conditions in the same order as benchmark suites compare them; None where that cannot be.
-        incomparable: Why there is no comparison.
+        incomparable: Why there is no comparison; where there are no cells at all, why there are none.
         draws: For a condition's number, draws of its mean delta from the predictive distribution, shape (s, g), made
             when asked for; None where the model states mean and variance only.
         distribution: `gaussian`, or `interval` where the prediction is a conformal interval, which has no density.
+        has_variance: Whether the prediction states a variance; where not, `variance_cg` is NaN.
     """
 
     context_c: np.ndarray
@@ -128,6 +129,7 @@ class Case:
     incomparable: str = "the file has no cells"
     draws: Callable[[int], np.ndarray] | None = None
     distribution: str = GAUSSIAN
+    has_variance: bool = True
 
     @property
     def n_conditions(self) -> int:

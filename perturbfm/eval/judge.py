@@ -13,7 +13,8 @@ from perturbfm.errors import IncompletePanel
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.intervals import intervals, refusals
-from perturbfm.eval.panel import Kept, Panel, score, without_noise
+from perturbfm.eval.panel import Kept, Panel, score, with_emitted_cells, without_noise
+from perturbfm.eval.panel.metric import NO_VARIANCE
 from perturbfm.eval.reliability import reliability
 from perturbfm.eval.replicate import BASE_FLOOR, HALVED, model_on_halves
 from perturbfm.eval.risk import risk_coverage
@@ -22,7 +23,9 @@ from perturbfm.eval.standing import Standing, entries_of, stand, table_of
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.types import Prediction
 
-SCHEMA = "perturbfm.metrics/1"
+SCHEMA = "perturbfm.metrics/2"
+
+NOT_STATED = {"status": NOT_APPLICABLE, "reason": NO_VARIANCE}
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,13 @@ def judge(
         IncompletePanel: Something is missing from what would be reported.
         MetricFailed: A metric raised something that has no name here.
     """
-    panel = panel_of(panel, truth)
-    standing = standing or stand(panel, truth, floors, train, effort)
+    base_panel = panel_of(panel, truth)
+    standing = standing or stand(base_panel, truth, floors, train, effort)
+    panel = base_panel if prediction.cells is None else with_emitted_cells(base_panel)
+    standing = standing.renamed(base_panel, panel)
     truth.faint = standing.faint
     verdict_c = np.array([standing.verdicts[c] for c in truth.context_c], dtype=object)
-    case, base = (truth.case(*truth.predicted(p), train, verdict_c) for p in (prediction, floors[BASE_FLOOR]))
+    case, base = (truth.judged(p, train, verdict_c) for p in (prediction, floors[BASE_FLOOR]))
     stats = score(panel, case, kept)
     refusal = refusals(panel, truth, standing.verdicts)
     skilled = {} if standing.halves.blocked(standing.verdicts) else model_on_halves(panel, truth, case, train, effort)
@@ -88,8 +93,8 @@ def judge(
         "skill": standing.halves.skill(panel, refusal, standing.verdicts, skilled),
         "intervals": intervals(panel, truth, case, base, refusal, standing.verdicts, effort),
         "separation": separation(case, seen),
-        "risk": risk_coverage(case),
-        "reliability": reliability(case),
+        "risk": risk_coverage(case) if case.has_variance else NOT_STATED,
+        "reliability": reliability(case) if case.has_variance else NOT_STATED,
     }
     check_complete(metrics, panel)
     return Judged(metrics, pd.concat([table_of(panel, "model", case, stats), standing.table], ignore_index=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from perturbfm.eval.panel import Metric, Panel, on_cells, score
 from perturbfm.eval.panel.metric import HIGHER
 from perturbfm.eval.redraw import redrawn_cases
 from perturbfm.eval.resample import paired_two_way, two_way_interval
-from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, with_cells
+from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, stated_alike, with_cells
 from perturbfm.types import VARIANCE_FLOOR
+
+T = TypeVar("T")
 
 HALVABLE_FROM = 40
 REPLICATE, RANDOM_OTHER, INTERPOLATED, BASE_FLOOR = "replicate", "random_other", "interpolated", "train_mean"
@@ -60,6 +62,12 @@ class Halves:
         """Back from JSON values."""
         se = {k: float("nan") if v is None else v for k, v in plain["se"].items()}
         return Halves(**{**plain, "se": se})
+
+    def renamed(self, name: Mapping[str, str]) -> Halves:
+        """The same under other identifiers."""
+        values, why, scored = (_named(part, name) for part in (self.values, self.why, self.scored))
+        se = {name[i]: v for i, v in self.se.items()}
+        return Halves(self.n_total, self.n_halved, self.reason, values, why, se, scored)
 
     def entries(self, panel: Panel, refusal: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """Entries of the predictors that are made of the other half."""
@@ -166,11 +174,15 @@ def model_on_halves(panel: Panel, truth: Truth, case: Case, train: TrainCentroid
     found: dict[str, list[float | None]] = {m.identifier: [] for m in panel.metrics if m.skill}
     for h in range(effort.halvings):
         a, _ = halve(truth, effort.seed + h)
-        half = a.case(case.predicted_cg[keep], case.variance_cg[keep], train, verdict_c)
+        half = stated_alike(a.case(case.predicted_cg[keep], case.variance_cg[keep], train, verdict_c), case, a)
         for m in panel.metrics:
             if m.skill:
                 found[m.identifier].append(_macro(audible(m, m.function(half), half), truth))
     return found
+
+
+def _named(part: Mapping[str, Mapping[str, T]], name: Mapping[str, str]) -> dict[str, dict[str, T]]:
+    return {predictor: {name[i]: v for i, v in entries.items()} for predictor, entries in part.items()}
 
 
 def _add(found: Halves, panel: Panel, name: str, case: Case, truth: Truth, alone: np.ndarray | None) -> None:

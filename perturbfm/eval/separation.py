@@ -11,6 +11,7 @@ import numpy as np
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case
 from perturbfm.eval.gate import UNKNOWN
 from perturbfm.eval.metric.ood import auroc, control_spread, mean_variance, places, separation_score
+from perturbfm.eval.panel.metric import NO_VARIANCE
 from perturbfm.eval.truth import Truth
 from perturbfm.types import Prediction
 
@@ -26,7 +27,7 @@ class Separation:
 
     Attributes:
         truth: The calibration fold, which is in distribution.
-        prediction: Its prediction.
+        prediction: Its prediction; None where there is none.
         axis: What is new about the test, several axes joined by `+`.
         out_c: Which conditions of the test are out of distribution; None means all.
         axes: For each declared axis, which conditions of the test are out of distribution on it.
@@ -34,7 +35,7 @@ class Separation:
     """
 
     truth: Truth
-    prediction: Prediction
+    prediction: Prediction | None
     axis: str = "context"
     out_c: np.ndarray | None = None
     axes: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -50,12 +51,15 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
         the split holds it against: the rest of the test, or the calibration fold where there is no rest.
     """
     unknown = np.array([UNKNOWN] * len(seen.truth.n_c), dtype=object)
-    mean_cg, var_cg = seen.truth.predicted(seen.prediction)
+    silent = _silent(case, seen)
+    nothing_cg = np.full_like(seen.truth.mean_cg, np.nan)
+    mean_cg, var_cg = (nothing_cg, nothing_cg) if seen.prediction is None else seen.truth.predicted(seen.prediction)
     inside = seen.truth.case(mean_cg, var_cg, None, unknown)
     out_c = np.ones(case.n_conditions, dtype=bool) if seen.out_c is None else seen.out_c
     scores_in, scores_out = _uncertainties(inside), _uncertainties(case)
     here = frozenset(_pairs(inside))
     entry = {name: _entry(scores_in[name], scores_out[name][out_c]) for name in ("model", "control_variance")}
+    entry["model"] = _mute(silent) if silent else entry["model"]
     return {
         "axis": seen.axis,
         "identifier": f"ood_auroc[axis={seen.axis},score=mean_var_over_control_var,ties=half]",
@@ -64,19 +68,33 @@ def separation(case: Case, seen: Separation) -> dict[str, Any]:
         **entry,
         "context_lookup": _entry(_unseen("context", inside, here), _unseen("context", case, here)[out_c]),
         "axes": {
-            axis: _on_axis(axis, on_c, inside, case, seen.train_pairs or here) for axis, on_c in seen.axes.items()
+            axis: _on_axis(axis, on_c, inside, case, seen.train_pairs or here, silent)
+            for axis, on_c in seen.axes.items()
         },
     }
 
 
+def _silent(case: Case, seen: Separation) -> str:
+    """Why a model's uncertainty cannot be compared at all; empty where it can."""
+    if not case.has_variance or (seen.prediction is not None and not seen.prediction.has_variance):
+        return NO_VARIANCE
+    return "" if seen.prediction is not None else "no prediction of the calibration fold"
+
+
+def _mute(reason: str) -> dict[str, Any]:
+    return {"value": None, "status": NOT_APPLICABLE, "reason": reason, "n_unscored": 0}
+
+
 def _on_axis(
-    axis: str, on_c: np.ndarray, inside: Case, case: Case, pairs: frozenset[tuple[str, str]]
+    axis: str, on_c: np.ndarray, inside: Case, case: Case, pairs: frozenset[tuple[str, str]], silent: str
 ) -> dict[str, Any]:
     """AUROCs of one axis: conditions of the test on it against the rest of the test, or against calibration."""
     against, held_in = (case, ~on_c) if not on_c.all() else (inside, np.ones(inside.n_conditions, dtype=bool))
     where = REST if against is case else CALIBRATION
     scores_in, scores_out = _uncertainties(against), _uncertainties(case)
     entry = {name: _entry(scores_in[name][held_in], scores_out[name][on_c]) for name in scores_out}
+    if silent and (against is inside or not case.has_variance):
+        entry["model"] = _mute(silent)
     entry["label_lookup"] = {"value": None, "status": NOT_APPLICABLE, "reason": NO_LABEL, "n_unscored": 0}
     if axis in BY_LABEL or axis.split("_")[0] in BY_INTERVENTION:
         entry["label_lookup"] = _entry(_unseen(axis, against, pairs)[held_in], _unseen(axis, case, pairs)[on_c])

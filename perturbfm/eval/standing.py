@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,20 @@ class Standing:
     def verdicts(self) -> dict[str, str]:
         """Gate verdict of every context."""
         return {k: str(v["verdict"]) for k, v in self.gate.items()}
+
+    def renamed(self, old: Panel, new: Panel) -> Standing:
+        """The same under the identifiers of another panel of the same lines, and leading with what that one leads."""
+        if old.identifiers == new.identifiers:
+            return self
+        name = dict(zip(old.identifiers, new.identifiers, strict=True))
+        lead = {m.identifier: m.lead for m in new.metrics}
+        floors = {
+            f: {name[i]: ({**e, "lead": lead[name[i]]} if "lead" in e else e) for i, e in entries.items()}
+            for f, entries in self.floors.items()
+        }
+        ranges = {name[i]: entry for i, entry in self.dynamic_range.items()}
+        table = self.table.assign(metric=self.table["metric"].map(name))
+        return replace(self, floors=floors, halves=self.halves.renamed(name), dynamic_range=ranges, table=table)
 
     def to_plain(self) -> dict[str, Any]:
         """All but the table, as JSON values."""

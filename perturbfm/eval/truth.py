@@ -14,7 +14,15 @@ from perturbfm.errors import CellUsedTwice, PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
 from perturbfm.eval.comparison import Comparison, GroupMoments, Side, dense, moments_of
 from perturbfm.eval.moments import detected, moments
-from perturbfm.types import GENE_MODES, Observed, Prediction, RowView, parts_of, without_dose
+from perturbfm.types import (
+    GENE_MODES,
+    Observed,
+    PredictedCells,
+    Prediction,
+    RowView,
+    parts_of,
+    without_dose,
+)
 
 SCALE = "suites compare log1p values, and this matrix is {}"
 
@@ -287,6 +295,15 @@ class Truth:
             incomparable="the file has no cells" if not self.has_cells else SCALE.format(self.observed.scale),
         )
 
+    def judged(self, prediction: Prediction, train: TrainCentroids | None, verdict_c: np.ndarray) -> Case:
+        """Put a prediction beside the truth, with what it states and emits.
+
+        Raises:
+            PredictionMismatch: As `predicted`.
+        """
+        p = prediction
+        return stating(self.case(*self.predicted(p), train, verdict_c), self, p.has_variance, p.cells, p.no_cells)
+
     @property
     def comparable(self) -> bool:
         """Whether benchmark suites could compare these cells: they take log1p values."""
@@ -419,7 +436,38 @@ def halve(truth: Truth, seed: int) -> tuple[Truth, Truth]:
     return truth.half(np.sort(np.concatenate(first))), truth.half(np.sort(np.concatenate(second)))
 
 
-def with_cells(case: Case, cells: RealCells) -> Case:
+@dataclass(frozen=True, eq=False)
+class EmittedCells:
+    """Cells that a model emits, each once."""
+
+    true: Truth
+    emitted: PredictedCells
+
+    def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
+        """True cells [n, g] and predicted cells [m, g] of one condition, dense."""
+        return dense(self.true.x_ng[self.true.condition_rows(condition)]), dense(self.predicted_cells(condition))
+
+    def predicted_cells(self, condition: int) -> Any:
+        """Cells [m, g] that were emitted for one condition."""
+        return self.emitted.of(self.true.context_c[condition], self.true.intervention_c[condition])
+
+
+def stating(case: Case, truth: Truth, has_variance: bool, emitted: PredictedCells | None, no_cells: str) -> Case:
+    """The case of a prediction that emits cells of its own, states no variance, or is a point without cells."""
+    case = replace(case, has_variance=has_variance)
+    if no_cells and case.cells is not None:
+        return replace(case, cells=None, comparison=None, incomparable=no_cells)
+    return case if emitted is None or case.cells is None else with_cells(case, EmittedCells(truth, emitted))
+
+
+def stated_alike(case: Case, other: Case, truth: Truth) -> Case:
+    """A case of the same model beside another truth: what the model states and emits goes along."""
+    emitted = other.cells.emitted if isinstance(other.cells, EmittedCells) else None
+    no_cells = "" if other.cells is not None or case.cells is None else other.incomparable
+    return stating(case, truth, other.has_variance, emitted, no_cells)
+
+
+def with_cells(case: Case, cells: RealCells | EmittedCells) -> Case:
     """The same case, with cells that a predictor really has."""
     comparison = case.comparison
     if comparison is not None:

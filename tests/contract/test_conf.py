@@ -34,6 +34,7 @@ OBLIGATORY = {
     **dict.fromkeys(TEMPLATES, NAMED),
     "artifact": ["data.path=x"],
 }
+EXTERNAL = ["model.path=pred.h5ad"]
 PROJECTS = {
     "perturbench": "PerturbBench",
     "gears": "GEARS",
@@ -50,11 +51,13 @@ def names(group):
 
 FILES = [(g, n) for g in GROUPS for n in names(g)]
 RULES = names("split/rule")
-MODELS, ABLATIONS = names("model"), [n for n in names("ablation") if n != "none"]
+MODELS = [n for n in names("model") if n != "external"]  # which is no model of ours, and is not trained
+ABLATIONS = [n for n in names("ablation") if n != "none"]
 
 
 def composed(group, name, *more):
-    return config.compose_config([f"{group}={name}", *(OBLIGATORY.get(name, []) if group == "data" else []), *more])
+    needed = OBLIGATORY.get(name, []) if group == "data" else EXTERNAL if name == "external" else []
+    return config.compose_config([f"{group}={name}", *needed, *more])
 
 
 def ablated(name):
@@ -235,6 +238,17 @@ def test_eval_names_a_panel_that_there_is(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_named_as_its_file(name):
     assert composed("model", name).model.name == name
+
+
+def test_another_tools_file_has_the_options_and_defaults_of_what_reads_it():
+    told = yaml.safe_load((CONF / "model" / "external.yaml").read_text())
+    known = inspect.signature(get_object(told.pop("_target_"))).parameters
+    default = {k: "???" if p.default is p.empty else p.default for k, p in known.items()}
+    assert told == {**default, "name": "external"}
+    with pytest.raises(MissingValue, match="model.path is not set"):
+        config.compose_config(["model=external"])
+    built = config.build(composed("model", "external").model)
+    assert (built.name, built.path) == ("external", Path("pred.h5ad"))
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -100,7 +100,7 @@ def energy_distance(case: Case, *, statistic: str) -> PerCondition:
 
     Returns:
         One value per condition, in units of the matrix; 0 is best. *Undefined* where a side has too few cells.
-        *Not applicable* where the file has no cells.
+        *Not applicable* where the file has no cells, or the prediction is a point.
 
     Raises:
         UnknownChoice: `statistic` is neither `U` nor `V`.
@@ -110,7 +110,7 @@ def energy_distance(case: Case, *, statistic: str) -> PerCondition:
     """
     _diagonal(statistic)
     if case.cells is None:
-        return nowhere(case.n_conditions, "the file has no cells")
+        return nowhere(case.n_conditions, case.incomparable)
     sums_c = _sums_of(case.cells, case.n_conditions)
     reason_c = np.array([s.lacking(statistic) for s in sums_c], dtype=object)
     return plain(np.array([s.energy(statistic) for s in sums_c], dtype=float), reason_c)

@@ -16,6 +16,11 @@ from perturbfm.eval.panel.metric import Metric, Panel
 
 PANELS = (FULL, QUICK)
 
+SHIFTED, EMITTED = "cells=control_shifted", "cells=predicted"
+"""How an identifier says whose cells were compared: input controls moved by a predicted mean, or the model's own."""
+
+LEADS_WITH_CELLS = "edist[ground=euclidean,stat=U,"
+
 
 def panel_named(name: str) -> Panel:
     """The panel of a name.
@@ -94,4 +99,33 @@ def without_noise(panel: Panel) -> Panel:
     return replace(panel, comparable=False, metrics=renamed)
 
 
-__all__ = ["FULL", "PANELS", "QUICK", "Kept", "Metric", "Panel", "on_cells", "panel_named", "score", "without_noise"]
+def with_emitted_cells(panel: Panel) -> Panel:
+    """The panel of a model that emits cells: its own cells are compared, and the unbiased energy distance leads.
+
+    Floors emit none: under the same identifiers theirs are still input controls moved by what they predict.
+    """
+    renamed = tuple(
+        replace(
+            m,
+            identifier=m.identifier.replace(SHIFTED, EMITTED),
+            meaning=m.meaning.replace("input controls moved by the prediction", "predicted cells"),
+            lead=m.lead or m.identifier.startswith(LEADS_WITH_CELLS),
+        )
+        for m in panel.metrics
+    )
+    return replace(panel, metrics=renamed)
+
+
+__all__ = [
+    "FULL",
+    "PANELS",
+    "QUICK",
+    "Kept",
+    "Metric",
+    "Panel",
+    "on_cells",
+    "panel_named",
+    "score",
+    "with_emitted_cells",
+    "without_noise",
+]

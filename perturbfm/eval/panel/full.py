@@ -12,7 +12,7 @@ from perturbfm.eval.metric.retrieval import retrieval
 from perturbfm.eval.metric.uncertainty import coverage, crps_gaussian, interval_width, nll_gaussian, observation_share
 from perturbfm.eval.panel.calibration import CALIBRATION
 from perturbfm.eval.panel.cell_eval import CELL_EVAL
-from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel, merged
+from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel, merged, of_variance
 from perturbfm.eval.panel.papers import PAPERS
 from perturbfm.eval.panel.perturbench import PERTURBENCH
 from perturbfm.eval.panel.scperturbench import SCPERTURBENCH
@@ -181,11 +181,11 @@ SHARE = (
     ),
 )
 
-OWN = (*EFFECT, *FIT, *_uncertainty("added"), *_uncertainty("ignored"), *SHARE)
+OWN = (*EFFECT, *FIT, *of_variance((*_uncertainty("added"), *_uncertainty("ignored"), *SHARE)))
 """What PerturbFM itself leads with and looks at."""
 
 SUITES = (*SCPERTURBENCH, *PERTURBENCH, *CELL_EVAL, *PAPERS)
 """What benchmark suites and papers publish, by their own definitions."""
 
-FULL = Panel("full", "2", comparable=True, metrics=merged((*OWN, *CALIBRATION, *SUITES)))
+FULL = Panel("full", "2", comparable=True, metrics=merged((*OWN, *of_variance(CALIBRATION), *SUITES)))
 QUICK = Panel("quick", "2", comparable=False, metrics=FULL.metrics)

@@ -117,3 +117,24 @@ def merged(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         aliases = m.aliases if known is None else tuple(dict.fromkeys((*known.aliases, *m.aliases)))
         found[m.identifier] = replace(known or m, aliases=aliases)
     return tuple(found.values())
+
+
+NO_VARIANCE = "the prediction states no variance"
+
+
+@dataclass(frozen=True)
+class OnVariance:
+    """A metric of stated uncertainty as a line of a panel: not applicable where a prediction states none."""
+
+    function: Callable[[Case], PerCondition]
+
+    def __call__(self, case: Case) -> PerCondition:
+        """Statistics of the stated variance."""
+        if not case.has_variance:
+            return nowhere(case.n_conditions, NO_VARIANCE)
+        return self.function(case)
+
+
+def of_variance(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    """Lines of a panel that speak of a stated variance."""
+    return tuple(replace(m, function=OnVariance(m.function)) for m in metrics)

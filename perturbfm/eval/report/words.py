@@ -31,6 +31,7 @@ TITLES = (
     (RETRIEVAL, "Retrieval, panel-centred"),
     ("crps_gaussian[", "CRPS"),
     (COVERAGE_90, "Coverage of the 90 % interval"),
+    ("edist[ground=euclidean,stat=U", "Energy distance, own cells"),
 )
 BETTER = {"higher": "higher is better", "lower": "lower is better", "target": "", "none": ""}
 STATUS = {"ok": "ok", "undefined": "undefined", "not_applicable": "not applicable"}
