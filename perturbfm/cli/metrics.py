@@ -66,6 +66,8 @@ def explain(arguments: argparse.Namespace) -> None:
     print(f"  better:      {better.get(m.better, m.better)}" + ("" if m.best is None else f"; {m.best:g} is best"))
     print(f"  aliases:     {', '.join(m.aliases) or 'none: no benchmark publishes this number'}")
     print(f"  invariances: {', '.join((*m.always, *m.invariances))}")
+    if m.follows:
+        print(f"  depends, as its suite does, on: {', '.join(w.removeprefix('permute_') for w in m.follows)} in order")
     print(f"  undefined where the gate finds no effect: {'yes' if m.effect else 'no'}")
     if m.worst is not None:
         print(f"  an undefined condition is charged {m.worst:g} in the strict aggregate")

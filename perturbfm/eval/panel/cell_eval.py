@@ -74,6 +74,10 @@ SECOND = Edition(
 )
 
 
+BY_POSITION = ("de_overlap", "de_precision")
+"""Equal fold changes, the infinite ones among them, are taken by the order of genes, as the suite takes them."""
+
+
 def _line(
     identifier: str,
     function: Callable[[Comparison], PerCondition],
@@ -82,7 +86,10 @@ def _line(
     *aliases: str,
     invariances: tuple[str, ...] = ("subset_conditions",),
 ) -> Metric:
-    return Metric(identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances)
+    follows = ("permute_genes",) if identifier.startswith(BY_POSITION) else ()
+    return Metric(
+        identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances, follows=follows
+    )
 
 
 def _overlaps(edition: Edition, own: tuple[str, ...]) -> tuple[Metric, ...]:
@@ -318,7 +325,8 @@ HEADLINE = (
         title="DE direction",
         lead=True,
         effect=True,
-        invariances=("subset_conditions", "shift_both", "scale_both", "scale_prediction"),
+        worst=0.5,
+        invariances=("subset_conditions", "scale_both", "scale_prediction"),
     ),
     Metric(
         SIGNIFICANCE,
