@@ -33,7 +33,7 @@ HALVED = (REPLICATE, INTERPOLATED, RANDOM_OTHER)
 CLEAR_BY_SE = 2.0
 MOST_DRAWS = 300
 CELL_HALVINGS = 5
-"""Halvings for metrics that compare cells: five seeds; the rest would cost more than the panel itself."""
+"""Halvings for metrics that compare cells: five seeds, one in a panel that is not comparable; each costs a panel."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def halves_of(
         judged = _half_cases(a, b, known, train, verdict_c, effort.seed + h)
         if not found.se:
             found.se.update(_standard_errors(panel, a, judged, effort))
-        part = panel if h < CELL_HALVINGS else on_cells(panel, False)
+        part = panel if h < (CELL_HALVINGS if panel.comparable else 1) else on_cells(panel, False)
         for name, case in judged.items():
             _add(found, part, name, case, truth, alone if name == RANDOM_OTHER else None)
     return found
