@@ -338,6 +338,10 @@ class PredictionMismatch(EvaluationError):
     """A prediction does not belong to the truth it is judged against."""
 
 
+class MetricFailed(EvaluationError):
+    """A metric raised an error that has no name here."""
+
+
 class ParityMissed(EvaluationError):
     """A number under a suite's name is not the suite's number."""
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from perturbfm import config
+from perturbfm import config, places
 from perturbfm.calibrate import learn_scale
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import GateVerdict
-from perturbfm.eval.judge import Judged, judge
+from perturbfm.eval.judge import Judged, judge, panel_of
 from perturbfm.eval.panel import panel_named
 from perturbfm.eval.report import render
 from perturbfm.eval.separation import Separation
+from perturbfm.eval.standing import Standing, stand
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.eval.verdict import open_gate
 from perturbfm.files import write_gzip, write_json, write_text
+from perturbfm.floors import floor_facts
+from perturbfm.kept import SCORES, STANDING, KeptScores, KeptStanding, key_of
 from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, write_cells, write_prediction
-from perturbfm.record import JUDGED_FROM
+from perturbfm.record import JUDGED_FROM, digest
 from perturbfm.train.centroids import train_centroids
 from perturbfm.types import Observed, Prediction, RowView
 
@@ -73,6 +76,7 @@ class Judge:
         folder: The run's folder; None judges without writing.
         datamodule: Batches and encoder of the run.
         floors: For each floor, its predictions by fold.
+        kept: What stands beside every model of the split, if it was made before.
         external: Verdict of the audit of another tool's predictions; None for a model that was trained here.
         result: What came of it.
     """
@@ -83,6 +87,7 @@ class Judge:
     folder: RunFolder
     datamodule: PerturbDataModule
     floors: dict[str, dict[str, Prediction]]
+    kept: KeptStanding
     external: dict[str, Any] | None = None
     result: RunResult | None = field(default=None)
 
@@ -90,13 +95,22 @@ class Judge:
         """Judge the blind predictions of the test fold and, where there are any, of the calibration fold."""
         openings = self.folder.open_test(str(self.split.frozen_hash), predictions["test"].model)
         self.folder.note(test_openings=openings)
+        calibrated, record = self._saved(predictions)
+        scores = kept_scores(self.folder.path, self.kept)
         verdict = judge_folds(
-            self.cfg, self.dataset, self.split, self.datamodule, self.floors, predictions, external=self.external
+            self.cfg,
+            self.dataset,
+            self.split,
+            self.datamodule,
+            self.floors,
+            calibrated,
+            self.kept,
+            record,
+            scores,
+            self.external,
         )
-        written = self._write_predictions(verdict)
-        write_json(self.folder.path / "calibration.json", verdict.calibration)
-        self.folder.seal((*JUDGED_FROM, *written))
         self.folder.seal(verdict.write(self.folder.path, self.folder.facts))
+        scores.drop()
         self.folder.event("judged", panel=verdict.judged.metrics["panel"]["name"])
         self.result = RunResult(
             config.plain(self.cfg),
@@ -106,18 +120,32 @@ class Judge:
             self.folder.path,
         )
 
-    def _write_predictions(self, verdict: Verdict) -> list[str]:
-        """Write what the numbers are computed from; returns the names that not every run has."""
-        path, factor = self.folder.path, verdict.calibration["factor"]
-        write_prediction(path / PREDICTION_FILES["test"], verdict.prediction, factor)
-        written = []
-        if verdict.calib is not None:
-            write_prediction(path / PREDICTION_FILES["calib"], verdict.calib, factor)
-            written.append(PREDICTION_FILES["calib"])
-        if verdict.prediction.cells is not None:
-            write_cells(path / CELLS_FILE, verdict.prediction.cells)
-            written.append(CELLS_FILE)
-        return written
+    def _saved(self, predictions: dict[str, Prediction]) -> tuple[dict[str, Prediction], dict[str, Any]]:
+        """The calibrated predictions and the record, on disk and sealed before anything is scored.
+
+        From here on `perturbfm eval RUN` can finish what an interrupt leaves.
+        """
+        calib = Truth(observe(self.dataset, self.split, "calib"))
+        calibrated, record = _model_calibrated(calib, predictions)
+        path = self.folder.path
+        names = []
+        for fold, p in calibrated.items():
+            names.append(PREDICTION_FILES[fold])
+            write_prediction(path / names[-1], p, record["factor"])
+        emitted = calibrated["test"].cells
+        if emitted is not None:
+            names.append(CELLS_FILE)
+            write_cells(path / CELLS_FILE, emitted)
+        record |= {
+            "split_hash": self.split.frozen_hash,
+            "floors": {n: _calibrated(calib, p).factor for n, p in self.floors.items()},
+            "learned_in": sorted(set(calib.context_c.tolist())) if record["method"] != UNCALIBRATED else [],
+            "measured_in": sorted(set(self.dataset.labels().context_n[self.split.test_idx].tolist())),
+        }
+        write_json(path / "calibration.json", record)
+        self.folder.seal(dict.fromkeys((*JUDGED_FROM, *names)))
+        self.folder.event("predicted")
+        return calibrated, record
 
 
 @dataclass(frozen=True)
@@ -125,7 +153,6 @@ class Verdict:
     """A judged run: calibrated predictions, calibration, panel."""
 
     prediction: Prediction
-    calib: Prediction | None
     calibration: dict[str, Any]
     judged: Judged
     split_card: dict[str, Any]
@@ -146,33 +173,38 @@ def judge_folds(
     datamodule: PerturbDataModule,
     floors: dict[str, dict[str, Prediction]],
     predictions: dict[str, Prediction],
-    known: dict[str, Any] | None = None,
+    kept: KeptStanding,
+    record: dict[str, Any],
+    scores: KeptScores,
     external: dict[str, Any] | None = None,
 ) -> Verdict:
-    """Calibrate on the calibration fold, then score the test fold with the whole panel.
+    """Score the test fold with the whole panel.
 
     Args:
         cfg: The configuration.
         dataset: The data.
         split: The frozen split.
         datamodule: Batches and encoder of the run.
-        floors: For each floor, its predictions by fold.
-        predictions: The model's, by fold; another tool may be silent on the calibration fold.
-        known: The record of a calibration that the predictions have had already; None learns one.
+        floors: For each floor, its predictions by fold, not calibrated.
+        predictions: The model's, by fold, calibrated; another tool may be silent on the calibration fold.
+        kept: What stands beside every model of the split, if it was made before.
+        record: The record of the model's calibration.
+        scores: What an evaluation of these predictions that was killed has scored.
         external: Verdict of the audit of another tool's predictions, to stand in the metrics.
     """
     calib, test = (Truth(observe(dataset, split, f)) for f in ("calib", "test"))
-    scales = {n: _calibrated(calib, p) for n, p in floors.items()}
-    model, record = _model_calibrated(calib, predictions, known)
-    e = cfg.eval
+    train = TrainCentroids(*train_centroids(datamodule))
+    beside = {n: _calibrated(calib, p).apply(p["test"]) for n, p in floors.items()}
     judged = judge(
-        panel_named(e.panel),
+        panel_named(cfg.eval.panel),
         test,
-        model["test"],
-        {n: scales[n].apply(p["test"]) for n, p in floors.items()},
-        TrainCentroids(*train_centroids(datamodule)),
-        Separation(calib, model.get("calib"), "+".join(split.ood_axes), _out_of_distribution(test, split)),
-        Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split)),
+        predictions["test"],
+        beside,
+        train,
+        _separation(dataset, split, test, Separation(calib, predictions.get("calib"), "+".join(split.ood_axes))),
+        effort_of(cfg, split),
+        stood(cfg, split, test, beside, train, kept),
+        scores,
     )
     judged.metrics["run"] = {
         "split_hash": split.frozen_hash,
@@ -190,10 +222,7 @@ def judge_folds(
         judged.metrics["external"] = external
     if datamodule.preprocessor.stages:
         judged.metrics["run"]["preprocess"] = datamodule.preprocessor.card()
-    record |= {"split_hash": split.frozen_hash, "floors": {n: scales[n].factor for n in floors}}
-    record["learned_in"] = sorted(set(calib.context_c.tolist())) if record["method"] != UNCALIBRATED else []
-    record["measured_in"] = sorted(set(test.context_c.tolist()))
-    judged.metrics["calibration"] = record
+    judged.metrics["calibration"] = dict(record)
     card = {
         "rule": split.rule,
         "params": dict(split.params),
@@ -201,12 +230,61 @@ def judge_folds(
         "ood_axes": list(split.ood_axes),
         "ood_rows": {axis: len(split.ood_rows(axis)) for axis in split.ood_axes},
     }
-    return Verdict(model["test"], model.get("calib"), record, judged, card)
+    return Verdict(predictions["test"], record, judged, card)
 
 
-def _out_of_distribution(truth: Truth, split: Split) -> np.ndarray:
-    """Whether each condition of the test is out of distribution on any axis."""
-    rows = np.concatenate([split.ood_rows(axis) for axis in split.ood_axes])
+def stood(
+    cfg: DictConfig,
+    split: Split,
+    test: Truth,
+    floors: dict[str, Prediction],
+    train: TrainCentroids,
+    kept: KeptStanding,
+) -> Standing:
+    """What stands beside every model of the split: kept, or made now and kept."""
+    found = kept.standing()
+    if found is None:
+        panel = panel_of(panel_named(cfg.eval.panel), test)
+        found = stand(panel, test, floors, train, effort_of(cfg, split), {n: kept.scores(n) for n in floors})
+        kept.keep(found)
+        found = kept.standing() or found
+    return found
+
+
+def kept_standing(cfg: DictConfig, dataset: PerturbDataset, split: Split) -> KeptStanding:
+    """Where what stands beside every model of this split is kept: by data, split, panel, effort and code."""
+    panel = panel_named(cfg.eval.panel)
+    facts = {
+        **floor_facts(dataset, split),
+        "panel": [panel.name, panel.version, *panel.identifiers],
+        "effort": asdict(effort_of(cfg, split)),
+        "match": dataset.declared.match,
+    }
+    return KeptStanding(places.outputs_dir() / STANDING, key_of(facts))
+
+
+def kept_scores(run_dir: Path, kept: KeptStanding) -> KeptScores:
+    """What has been scored of a run's stored predictions."""
+    return KeptScores(run_dir / SCORES, f"{kept.key} {digest(run_dir / PREDICTION_FILES['test'])}")
+
+
+def effort_of(cfg: DictConfig, split: Split) -> Effort:
+    """How much a judgement resamples, seeded by the split."""
+    e = cfg.eval
+    return Effort(e.bootstrap_draws, e.permutations, e.halvings, truth_seed(split))
+
+
+def _separation(dataset: PerturbDataset, split: Split, test: Truth, seen: Separation) -> Separation:
+    """With the conditions of the test that are out of distribution, on each axis and on any, and what train has."""
+    labels, train = dataset.labels(), split.train_idx
+    pairs = zip(labels.context_n[train].astype(str), labels.intervention_n[train].astype(str), strict=True)
+    axes = {axis: _out_of_distribution(test, split.ood_rows(axis)) for axis in split.ood_axes}
+    out_c = np.logical_or.reduce(list(axes.values()))
+    return replace(seen, out_c=out_c, axes=axes, train_pairs=frozenset(pairs))
+
+
+def _out_of_distribution(truth: Truth, rows: np.ndarray) -> np.ndarray:
+    """Whether each condition of the test holds any of some rows."""
     known = np.isin(truth.observed.idx_n[truth.rows], rows)
     return np.bincount(truth.condition_n, weights=known, minlength=len(truth.n_c)) > 0
 
@@ -221,11 +299,7 @@ def truth_seed(split: Split) -> int:
     return int(str(split.frozen_hash)[:8], 16)
 
 
-def _model_calibrated(
-    truth: Truth, predictions: dict[str, Prediction], known: dict[str, Any] | None
-) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    if known is not None:
-        return predictions, dict(known)
+def _model_calibrated(truth: Truth, predictions: dict[str, Prediction]) -> tuple[dict[str, Prediction], dict[str, Any]]:
     why = "" if predictions["test"].has_variance else "the prediction states no variance, so there is none to calibrate"
     if not why and "calib" not in predictions:
         why = "there is no prediction of the calibration fold: the stated variance is judged as it is"
@@ -265,6 +339,7 @@ def observe(dataset: PerturbDataset, split: Split, fold: str) -> Observed:
         controls=dataset.declared.controls,
         match_batch=dataset.declared.match != "context",
         fold=fold,
+        delimiter=labels.delimiter,
     )
 
 

@@ -26,14 +26,9 @@ if TYPE_CHECKING:
     from perturbfm.judging import Judge, RunResult
     from perturbfm.record import RunFolder
     from perturbfm.split import Audit, Prior, Split
-    from perturbfm.train.datamodule import PerturbDataModule
     from perturbfm.train.preprocess import Preprocessor
     from perturbfm.train.response_module import ResponseModule
     from perturbfm.train.stage.abstract import AbstractStage
-    from perturbfm.types import Prediction
-
-FLOORS = {"no_change": "no_change", "train_mean": "global_mean", "source_delta": "per_perturbation_mean"}
-"""Floors that learn on train, and the model that each one is."""
 
 
 def run_experiment(overrides: Sequence[str] = ()) -> RunResult:
@@ -110,7 +105,8 @@ def _in_folder(
     from perturbfm.auditing import with_learned
     from perturbfm.external.prediction_file import PredictionFile
     from perturbfm.files import write_text
-    from perturbfm.judging import Judge
+    from perturbfm.floors import fitted_floors
+    from perturbfm.judging import Judge, kept_standing, truth_seed
     from perturbfm.train.datamodule import PerturbDataModule
     from perturbfm.train.fit import seed_all
 
@@ -123,10 +119,11 @@ def _in_folder(
     folder.note(audit=audited.to_plain())
     audited.assert_no_leak()
     folder.note(unknown_to_train=datamodule.encoder.unknown(dataset.labels(), split.test_idx))
-    floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
+    kept = kept_standing(cfg, dataset, split)
+    floors = fitted_floors(dataset, split, preprocessor, kept, truth_seed(split))
     seed_all(cfg.seed)
     model = config.build(cfg.model)
-    judge = Judge(cfg, dataset, split, folder, datamodule, floors)
+    judge = Judge(cfg, dataset, split, folder, datamodule, floors, kept)
     if isinstance(model, PredictionFile):
         judge_file(model, judge)
     else:
@@ -178,22 +175,6 @@ def preprocessed(
         write_json(folder.path / FILE, found.state())
         folder.seal((FILE,))
     return after, found
-
-
-def floor_predictions(model: str, datamodule: PerturbDataModule) -> dict[str, Prediction]:
-    """Predictions of a floor, through the same Trainer and the same guards as any model."""
-    from perturbfm.train.fit import TrainerSettings, fit_and_test
-
-    module: ResponseModule = config.build(config.compose_group("model", [f"model={model}"], {}))(
-        dims=datamodule.encoder.dims
-    )
-    found: dict[str, Prediction] = {}
-    fit_and_test(module, datamodule, TrainerSettings(), found.update, _ignore, None)
-    return found
-
-
-def _ignore(_event: str, **_fields: Any) -> None:
-    """A floor leaves no trace of its own; the run that scores it does."""
 
 
 # --- the command line ------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ VARIANCE_FLOOR = 1e-6
 SCALES = ("counts", "log1p", "log2", "delta")
 UNITS = ("cells", "pseudobulk")
 CONTROLS = ("cells", "baked_in")
+GENE_MODES = ("activation", "knockdown", "knockout")
+"""Kinds of intervention whose label names the gene that is acted on."""
+
 MODES = ("activation", "knockdown", "knockout", "drug", "ligand", "other")
 
 
@@ -151,6 +154,12 @@ def _coded(label_n: np.ndarray) -> tuple[np.ndarray, list[Any]]:
     known: dict[Any, int] = {}
     code_n = np.fromiter((known.setdefault(label, len(known)) for label in label_n), np.int64, len(label_n))
     return code_n, list(known)
+
+
+def parts_of(intervention: str, delimiter: str | None) -> tuple[tuple[str, ...], str]:
+    """Parts and mode of an intervention: `A+B@knockout;dose=1` is (A, B) and knockout."""
+    head, _, tail = intervention.rpartition("@")
+    return tuple(head.split(delimiter) if delimiter else [head]), tail.split(";")[0]
 
 
 class RowView:
@@ -361,7 +370,8 @@ class Observed:
 
     Matrices are CSR, dense or a `RowView`, on `scale`, with genes in the order of `genes_g`: what is cut from them with
     `[rows]` is in memory, they themselves need not be. Input and reference are empty where
-    controls are baked in. `match_batch` says whether deltas compare within context x batch or within context.
+    controls are baked in. `match_batch` says whether deltas compare within context x batch or within context;
+    `delimiter` what joins the parts of a combination.
     """
 
     idx_n: np.ndarray
@@ -381,4 +391,5 @@ class Observed:
     controls: str
     match_batch: bool
     fold: str
+    delimiter: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -206,13 +206,17 @@ def _scored(
 ) -> Verdict:
     """The verdict on predictions that have had their calibration already."""
     dataset, preprocessor = judged_data(cfg, split, run_dir)
-    from perturbfm.judging import judge_folds
-    from perturbfm.run import FLOORS, floor_predictions
+    from perturbfm.floors import fitted_floors
+    from perturbfm.judging import judge_folds, kept_scores, kept_standing, truth_seed
     from perturbfm.train.datamodule import PerturbDataModule
 
     datamodule = PerturbDataModule(dataset, split, cfg.trainer.batch_size, cfg.seed, preprocessor=preprocessor)
-    floors = {name: floor_predictions(model, datamodule) for name, model in FLOORS.items()}
-    return judge_folds(cfg, dataset, split, datamodule, floors, predictions, calibration, external)
+    kept = kept_standing(cfg, dataset, split)
+    floors = fitted_floors(dataset, split, preprocessor, kept, truth_seed(split))
+    scores = kept_scores(run_dir, kept)
+    verdict = judge_folds(cfg, dataset, split, datamodule, floors, predictions, kept, calibration, scores, external)
+    scores.drop()
+    return verdict
 
 
 def judged_data(cfg: DictConfig, split: Split, run_dir: Path) -> tuple[PerturbDataset, Preprocessor]:

@@ -1,13 +1,18 @@
-"""`perturbfm metrics parity`: our numbers beside the official ones."""
+"""`perturbfm metrics list | explain | parity`: what the metrics are, and whether they are what their names say."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perturbfm.errors import ParityMissed
+from perturbfm.errors import ParityMissed, UnknownChoice, nearest
+
+if TYPE_CHECKING:
+    from perturbfm.eval.panel import Metric
 
 PARITY = "PERTURBFM_PARITY"
 
@@ -16,6 +21,13 @@ def add(verbs: Any) -> None:
     """Add the verb."""
     p = verbs.add_parser("metrics", help="what the metrics are, and whether they are what their names say")
     inner = p.add_subparsers(dest="what", required=True)
+    q = inner.add_parser("list", help="every metric of a panel, by identifier, with its aliases")
+    q.add_argument("--panel", default="full", help="name of the panel (default: full)")
+    q.set_defaults(call=show_list)
+    q = inner.add_parser("explain", help="definition, source, direction, invariances, and when it is undefined")
+    q.add_argument("name", help="identifier, alias, or the beginning of one")
+    q.add_argument("--panel", default="full", help="name of the panel (default: full)")
+    q.set_defaults(call=explain)
     q = inner.add_parser(
         "parity",
         help="recompute every suite's alias on reference inputs",
@@ -25,6 +37,70 @@ def add(verbs: Any) -> None:
     q.add_argument("--references", type=Path, help=f"folder of references (default: {PARITY}, or ../shared/parity)")
     q.add_argument("--suite", action="append", help="only this suite; may be repeated")
     q.set_defaults(call=parity)
+
+
+def show_list(arguments: argparse.Namespace) -> None:
+    """Print the metrics of a panel: headline first, a line each."""
+    from perturbfm.eval.panel import panel_named
+
+    panel = panel_named(arguments.panel)
+    print(f"panel {panel.name}, version {panel.version}: {len(panel.metrics)} metrics; * stands in the headline")
+    for m in sorted(panel.metrics, key=lambda m: not m.lead):
+        aliases = f"  = {', '.join(m.aliases)}" if m.aliases else ""
+        print(f"{'*' if m.lead else ' '} {m.identifier}  ({m.better}){aliases}")
+
+
+def explain(arguments: argparse.Namespace) -> None:
+    """Print all that is known of one metric.
+
+    Raises:
+        UnknownChoice: No metric of the panel has that name, or several do.
+    """
+    from perturbfm.eval.panel import panel_named
+
+    m = found(arguments.name, panel_named(arguments.panel).metrics)
+    choices, definition = definition_of(m)
+    better = {"target": "a level to be met", "none": "a description, neither direction is better"}
+    print(m.identifier)
+    print(f"  {m.meaning}")
+    print(f"  better:      {better.get(m.better, m.better)}" + ("" if m.best is None else f"; {m.best:g} is best"))
+    print(f"  aliases:     {', '.join(m.aliases) or 'none: no benchmark publishes this number'}")
+    print(f"  invariances: {', '.join((*m.always, *m.invariances))}")
+    print(f"  undefined where the gate finds no effect: {'yes' if m.effect else 'no'}")
+    if m.worst is not None:
+        print(f"  an undefined condition is charged {m.worst:g} in the strict aggregate")
+    if choices:
+        print("  choices:     " + ", ".join(f"{k}={v!r}" for k, v in choices.items()))
+    print("\n" + inspect.cleandoc(definition))
+
+
+def found(name: str, metrics: tuple[Metric, ...]) -> Metric:
+    """The metric of an identifier, an alias, or of the beginning of one.
+
+    Raises:
+        UnknownChoice: No metric has that name, or several do.
+    """
+    exact = [m for m in metrics if name == m.identifier or name in m.aliases]
+    begins = exact or [m for m in metrics if any(n.startswith(name) for n in (m.identifier, *m.aliases))]
+    if len(begins) == 1:
+        return begins[0]
+    names = [n for m in metrics for n in (m.identifier, *m.aliases)]
+    raise UnknownChoice(
+        f"{'No metric is' if not begins else 'Several metrics are'} named {name!r}",
+        given=name,
+        expected="an identifier or alias of `perturbfm metrics list`, or the beginning of just one",
+        fix=f"Closest: {', '.join(m.identifier for m in begins[:4]) if begins else nearest(name, names, most=3)}.",
+    )
+
+
+def definition_of(metric: Metric) -> tuple[dict[str, Any], str]:
+    """The choices a line of the panel makes, and the definition of its function."""
+    function = getattr(metric.function, "function", metric.function)
+    choices: dict[str, Any] = {}
+    while isinstance(function, partial):
+        choices = {**function.keywords, **choices}
+        function = function.func
+    return choices, str(function.__doc__)
 
 
 def parity(arguments: argparse.Namespace) -> None:

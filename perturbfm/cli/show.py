@@ -19,10 +19,12 @@ def print_result(metrics: dict[str, Any], folder: Path) -> None:
     floors = list(metrics["floors"])
     table = Table(title=f"{run['model']} on {run['data']}, split {run['split_hash'][:12]}")
     for column in ("metric", "model", "95 %", *floors):
-        table.add_column(column, justify="left" if column == "metric" else "right", overflow="fold")
+        table.add_column(column.replace("_", " "), justify="left" if column == "metric" else "right")
     for identifier in _headline(metrics["metrics"]):
         values = [_cell(entries[identifier]) for entries in (metrics["metrics"], *metrics["floors"].values())]
-        table.add_row(_short(identifier), values[0], _interval(metrics, identifier), *values[1:])
+        table.add_row(
+            str(metrics["metrics"][identifier]["title"]), values[0], _interval(metrics, identifier), *values[1:]
+        )
     console.print(table)
     if "external" in metrics:
         _print_external(console, metrics)
@@ -55,12 +57,6 @@ def _headline(entries: dict[str, Any]) -> list[str]:
     share = [i for i in entries if i.startswith("pfm.obs_share") and i not in lead]
     place = max((n for n, i in enumerate(lead, 1) if i.startswith("coverage")), default=len(lead))
     return [*lead[:place], *share, *lead[place:]]
-
-
-def _short(identifier: str) -> str:
-    """A metric's name and the first of its choices."""
-    name, _, inside = identifier.partition("[")
-    return f"{name} [{inside.rstrip(']').split(',')[0]}]" if inside else name
 
 
 def _cell(entry: dict[str, Any]) -> str:

@@ -15,7 +15,10 @@ To add a metric: one function `(case) -> PerCondition` in `metric/`, one line in
     redraw.py     the same predictions beside redrawn truths
     intervals.py  what truth refuses; two-way intervals, sign-flip, or values only
     replicate.py  half of the cells predicts the other half; skill
-    separation.py whether uncertainty rises out of distribution
+    dynamic_range.py  whether a metric tells a replicate from no knowledge on the data at hand
+    separation.py whether uncertainty rises out of distribution, axis by axis
+    risk.py       whether a model is less wrong where it says it is sure
+    reliability.py  nominal against observed coverage, PIT histogram
     aggregate.py  per context, macro, micro, cell-weighted
     judge.py      scores a prediction and its floors by one code path
     metric/       the definitions

@@ -121,6 +121,7 @@ def summary(metric: Metric, stats: PerCondition, case: Case, refusal: str = "") 
     lost = int(stats.ok_c.sum()) - n_counted
     return {
         "better": metric.better,
+        "title": metric.title or metric.identifier.partition("[")[0],
         "meaning": metric.meaning,
         "lead": metric.lead,
         "status": status,

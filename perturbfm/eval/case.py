@@ -11,6 +11,9 @@ from perturbfm.eval.comparison import Comparison
 
 OK, UNDEFINED, NOT_APPLICABLE = "ok", "undefined", "not_applicable"
 
+GAUSSIAN, INTERVAL = "gaussian", "interval"
+"""What a predictive variance stands for: a normal distribution, or an interval that claims its level and no more."""
+
 
 @dataclass(frozen=True)
 class PerCondition:
@@ -94,8 +97,12 @@ class Case:
         powered_c: Gate verdict of each condition's context: `powered`, `weak`, `no_signal` or `unknown`.
         faint_c: Where a ratio has no safe denominator: why the signal energy of the condition's context is not clear of
             zero, empty elsewhere; None when that was not asked.
+        targets_cg: Which measured genes a condition's intervention acts on itself; None when that is not known.
         comparison: The same conditions in the same order as benchmark suites compare them; None where that cannot be.
         incomparable: Why there is no comparison; where there are no cells at all, why there are none.
+        draws: For a condition's number, draws of its mean delta from the predictive distribution, shape (s, g), made
+            when asked for; None where the model states mean and variance only.
+        distribution: `gaussian`, or `interval` where the prediction is a conformal interval, which has no density.
         has_variance: Whether the prediction states a variance; where not, `variance_cg` is NaN.
     """
 
@@ -117,8 +124,11 @@ class Case:
     cells: Callable[[int], tuple[np.ndarray, np.ndarray]] | None
     powered_c: np.ndarray
     faint_c: np.ndarray | None = None
+    targets_cg: np.ndarray | None = None
     comparison: Comparison | None = None
     incomparable: str = "the file has no cells"
+    draws: Callable[[int], np.ndarray] | None = None
+    distribution: str = GAUSSIAN
     has_variance: bool = True
 
     @property

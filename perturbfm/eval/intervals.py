@@ -11,11 +11,10 @@ import numpy as np
 from perturbfm.eval.aggregate import NO_EFFECT, audible, mean_of, pooled
 from perturbfm.eval.case import Case
 from perturbfm.eval.effort import Effort, number
-from perturbfm.eval.gate import NO_SIGNAL, POWERED, WEAK, GateVerdict
+from perturbfm.eval.gate import NO_SIGNAL, POWERED, WEAK
 from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.panel import Metric, Panel
 from perturbfm.eval.redraw import redrawn_cases
-from perturbfm.eval.replicate import BASE_FLOOR
 from perturbfm.eval.resample import (
     BOOTSTRAP,
     SIGN_FLIP,
@@ -31,12 +30,12 @@ FAINT = "the signal energy {:.3g} is not more than {:g} standard errors ({:.3g})
 FLIP_REASON = "5 to 9 conditions: no interval; sign-flip p of panel-centred metrics, in which control noise cancels"
 
 
-def refusals(panel: Panel, truth: Truth, gate: Mapping[str, GateVerdict]) -> dict[str, str]:
+def refusals(panel: Panel, truth: Truth, verdicts: Mapping[str, str]) -> dict[str, str]:
     """For each metric that truth alone makes undefined in every context, why."""
-    silent = [k for k, v in gate.items() if v.verdict == NO_SIGNAL]
-    if len(silent) == len(gate):
+    silent = [k for k, v in verdicts.items() if v == NO_SIGNAL]
+    if len(silent) == len(verdicts):
         return {m.identifier: NO_EFFECT.format(", ".join(silent)) for m in panel.metrics if m.effect}
-    if set(silent) | truth.faint.keys() == gate.keys():
+    if set(silent) | truth.faint.keys() == verdicts.keys():
         return {m.identifier: next(iter(truth.faint.values())) for m in panel.metrics if m.ratio}
     return {}
 
@@ -65,17 +64,17 @@ def faint_contexts(truth: Truth, effort: Effort) -> dict[str, str]:
 def intervals(
     panel: Panel,
     truth: Truth,
-    cases: Mapping[str, Case],
+    case: Case,
+    base: Case,
     refusal: Mapping[str, str],
-    gate: Mapping[str, GateVerdict],
+    verdicts: Mapping[str, str],
     effort: Effort,
 ) -> dict[str, Any]:
     """Two-way intervals from 10 conditions on, sign-flip p against the train mean from 5, else values only."""
-    case, base = cases["model"], cases[BASE_FLOOR]
     rule = interval_rule(case.n_conditions)
     chosen = [m for m in panel.metrics if m.interval and m.identifier not in refusal]
-    weak = [k for k, v in gate.items() if v.verdict != POWERED]
-    silent = [k for k, v in gate.items() if v.verdict not in (POWERED, WEAK)]
+    weak = [k for k, v in verdicts.items() if v != POWERED]
+    silent = [k for k, v in verdicts.items() if v not in (POWERED, WEAK)]
     if truth.has_cells and rule == BOOTSTRAP and not weak:
         return {
             "rule": "two_way_bootstrap",
@@ -137,4 +136,4 @@ def _flip(metric: Metric, case: Case, base: Case) -> dict[str, Any]:
     difference = difference[np.isfinite(difference)]
     if interval_rule(len(difference)) != SIGN_FLIP:
         return {"sign_flip_p": None, "reason": f"{len(difference)} conditions on which both have a value"}
-    return {"sign_flip_p": sign_flip_p(difference), "reason": "", "against": BASE_FLOOR}
+    return {"sign_flip_p": sign_flip_p(difference), "reason": "", "against": "train_mean"}

@@ -10,18 +10,22 @@ import numpy as np
 import pandas as pd
 
 from perturbfm.errors import IncompletePanel
-from perturbfm.eval.aggregate import summary
-from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
+from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED
 from perturbfm.eval.effort import Effort
-from perturbfm.eval.intervals import faint_contexts, intervals, refusals
-from perturbfm.eval.panel import Panel, score, with_emitted_cells, without_noise
-from perturbfm.eval.replicate import BASE_FLOOR, RANDOM_OTHER, REPLICATE, halves_of
+from perturbfm.eval.intervals import intervals, refusals
+from perturbfm.eval.panel import Kept, Panel, score, with_emitted_cells, without_noise
+from perturbfm.eval.panel.metric import NO_VARIANCE
+from perturbfm.eval.reliability import reliability
+from perturbfm.eval.replicate import BASE_FLOOR, HALVED, model_on_halves
+from perturbfm.eval.risk import risk_coverage
 from perturbfm.eval.separation import Separation, separation
+from perturbfm.eval.standing import Standing, entries_of, stand, table_of
 from perturbfm.eval.truth import TrainCentroids, Truth
-from perturbfm.eval.verdict import gate_entry, open_gate
 from perturbfm.types import Prediction
 
-SCHEMA = "perturbfm.metrics/1"
+SCHEMA = "perturbfm.metrics/2"
+
+NOT_STATED = {"status": NOT_APPLICABLE, "reason": NO_VARIANCE}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ def judge(
     train: TrainCentroids,
     seen: Separation,
     effort: Effort,
+    standing: Standing | None = None,
+    kept: Kept | None = None,
 ) -> Judged:
     """Score a prediction and everything that must stand beside it.
 
@@ -51,6 +57,8 @@ def judge(
         train: Centroids of train.
         seen: Truth and prediction of the in-distribution fold, for the separation of uncertainty.
         effort: Resampling.
+        standing: What stands beside every model of this split, by the same panel and effort; None makes it.
+        kept: Statistics of this prediction from an evaluation that was killed; None keeps nothing.
 
     Returns:
         The complete panel.
@@ -58,17 +66,18 @@ def judge(
     Raises:
         PredictionMismatch: A prediction is not of this truth.
         IncompletePanel: Something is missing from what would be reported.
+        MetricFailed: A metric raised something that has no name here.
     """
-    panel = panel if truth.has_cells else without_noise(panel)
-    panel = panel if prediction.cells is None else with_emitted_cells(panel)
-    gate = open_gate(truth, effort)
-    truth.faint = faint_contexts(truth, effort)
-    verdict_c = np.array([gate[c].verdict for c in truth.context_c], dtype=object)
-    names = {"model": prediction, **floors}
-    cases = {n: truth.judged(p, train, verdict_c) for n, p in names.items()}
-    stats = {n: score(panel, c) for n, c in cases.items()}
-    refusal = refusals(panel, truth, gate)
-    halves = halves_of(panel, truth, cases, train, verdict_c, effort)
+    base_panel = panel_of(panel, truth)
+    standing = standing or stand(base_panel, truth, floors, train, effort)
+    panel = base_panel if prediction.cells is None else with_emitted_cells(base_panel)
+    standing = standing.renamed(base_panel, panel)
+    truth.faint = standing.faint
+    verdict_c = np.array([standing.verdicts[c] for c in truth.context_c], dtype=object)
+    case, base = (truth.judged(p, train, verdict_c) for p in (prediction, floors[BASE_FLOOR]))
+    stats = score(panel, case, kept)
+    refusal = refusals(panel, truth, standing.verdicts)
+    skilled = {} if standing.halves.blocked(standing.verdicts) else model_on_halves(panel, truth, case, train, effort)
     metrics = {
         "schema": SCHEMA,
         "panel": {
@@ -77,19 +86,23 @@ def judge(
             "comparable": panel.comparable,
             "metrics": list(panel.identifiers),
         },
-        "gate": {k: gate_entry(v) for k, v in gate.items()},
-        "metrics": _entries(panel, cases["model"], stats["model"], refusal),
-        "floors": {n: _entries(panel, cases[n], stats[n], refusal) for n in floors} | halves.entries(panel, refusal),
-        "skill": halves.skill(panel, refusal, gate),
-        "intervals": intervals(panel, truth, cases, refusal, gate, effort),
-        "separation": separation(cases["model"], seen),
+        "gate": standing.gate,
+        "metrics": entries_of(panel, case, stats, refusal),
+        "floors": standing.floors,
+        "dynamic_range": standing.dynamic_range,
+        "skill": standing.halves.skill(panel, refusal, standing.verdicts, skilled),
+        "intervals": intervals(panel, truth, case, base, refusal, standing.verdicts, effort),
+        "separation": separation(case, seen),
+        "risk": risk_coverage(case) if case.has_variance else NOT_STATED,
+        "reliability": reliability(case) if case.has_variance else NOT_STATED,
     }
     check_complete(metrics, panel)
-    return Judged(metrics, _table(panel, cases, stats))
+    return Judged(metrics, pd.concat([table_of(panel, "model", case, stats), standing.table], ignore_index=True))
 
 
-def _entries(panel: Panel, case: Case, stats: Mapping[str, PerCondition], refusal: Mapping[str, str]) -> dict[str, Any]:
-    return {m.identifier: summary(m, stats[m.identifier], case, refusal.get(m.identifier, "")) for m in panel.metrics}
+def panel_of(panel: Panel, truth: Truth) -> Panel:
+    """The panel as this truth can carry it; identifiers say what is not known."""
+    return panel if truth.has_cells else without_noise(panel)
 
 
 def check_complete(metrics: Mapping[str, Any], panel: Panel) -> None:
@@ -98,12 +111,16 @@ def check_complete(metrics: Mapping[str, Any], panel: Panel) -> None:
     Raises:
         IncompletePanel: With the first thing that is missing.
     """
-    wanted = ("no_change", BASE_FLOOR, REPLICATE, RANDOM_OTHER)
+    wanted = ("no_change", BASE_FLOOR, *HALVED)
     lacking = [f for f in wanted if f not in metrics.get("floors", {})]
     for where, entries in [("metrics", metrics.get("metrics", {})), *metrics.get("floors", {}).items()]:
         for identifier in panel.identifiers:
             lacking += _flaws(where, identifier, entries.get(identifier))
-    lacking += [part for part in ("gate", "separation", "intervals", "skill") if part not in metrics]
+    lacking += [
+        part
+        for part in ("gate", "separation", "intervals", "skill", "dynamic_range", "risk", "reliability")
+        if part not in metrics
+    ]
     if lacking:
         raise IncompletePanel(
             f"The panel {panel.name!r} is not complete",
@@ -126,18 +143,3 @@ def _flaws(where: str, identifier: str, entry: Mapping[str, Any] | None) -> list
     if not isinstance(entry.get("n_scored"), int) or not isinstance(entry.get("n_total"), int):
         return [f"{where} {identifier} does not say how many conditions it covers"]
     return []
-
-
-def _table(panel: Panel, cases: Mapping[str, Case], stats: Mapping[str, Mapping[str, PerCondition]]) -> pd.DataFrame:
-    """One row per predictor, condition and metric."""
-    parts = []
-    for name, case in cases.items():
-        for i in panel.identifiers:
-            s = stats[name][i]
-            columns = {"predictor": name, "metric": i, "context": case.context_c, "intervention": case.intervention_c}
-            bare = s.ok_c & ~np.isfinite(s.value_c)  # takes part in the sums of a ratio, has no value of its own
-            status = np.where(bare, UNDEFINED, s.status_c)
-            reason = np.where(bare, "no positive signal energy in this condition alone", s.reason_c)
-            columns |= {"n_rows": case.n_c, "value": s.value_c, "status": status, "reason": reason}
-            parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)

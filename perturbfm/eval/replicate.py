@@ -1,48 +1,77 @@
 """The technical duplicate: half of the cells predicts the other half, beside a random other perturbation.
 
-It is a replicate with fewer cells, not a ceiling; model and train mean are scored against the same half.
+It is a replicate with fewer cells, not a ceiling; train mean and model are scored against the same halves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from perturbfm.eval.aggregate import audible, counted, first_reason, pooled
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
 from perturbfm.eval.effort import Effort
-from perturbfm.eval.gate import POWERED, GateVerdict
-from perturbfm.eval.panel import Metric, Panel, score
+from perturbfm.eval.gate import POWERED
+from perturbfm.eval.interpolated import interpolated
+from perturbfm.eval.panel import Metric, Panel, on_cells, score
 from perturbfm.eval.panel.metric import HIGHER
 from perturbfm.eval.redraw import redrawn_cases
 from perturbfm.eval.resample import paired_two_way, two_way_interval
 from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, stated_alike, with_cells
 from perturbfm.types import VARIANCE_FLOOR
 
+T = TypeVar("T")
+
 HALVABLE_FROM = 40
-REPLICATE, RANDOM_OTHER, BASE_FLOOR = "replicate", "random_other", "train_mean"
+REPLICATE, RANDOM_OTHER, INTERPOLATED, BASE_FLOOR = "replicate", "random_other", "interpolated", "train_mean"
+HALVED = (REPLICATE, INTERPOLATED, RANDOM_OTHER)
+"""Predictors that are made of the other half of the cells."""
+
 CLEAR_BY_SE = 2.0
 MOST_DRAWS = 300
+CELL_HALVINGS = 5
+"""Halvings for metrics that compare cells: five seeds; the rest would cost more than the panel itself."""
 
 
 @dataclass(frozen=True)
 class Halves:
-    """Values of every predictor against the first half of the cells, one per halving, and on how many conditions."""
+    """Values of every fixed predictor against the first half of the cells, one per halving, and on how many conditions.
+
+    What a model does on the same halves is `model_on_halves`: it is asked only where a skill can be given.
+    """
 
     n_total: int
     n_halved: int
     reason: str
-    values: dict[str, dict[str, list[float | None]]]
-    why: dict[str, dict[str, str]]
-    se: dict[str, float]
+    values: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    why: dict[str, dict[str, str]] = field(default_factory=dict)
+    se: dict[str, float] = field(default_factory=dict)
     scored: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        plain = asdict(self)
+        plain["se"] = {k: v if np.isfinite(v) else None for k, v in self.se.items()}
+        return plain
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> Halves:
+        """Back from JSON values."""
+        se = {k: float("nan") if v is None else v for k, v in plain["se"].items()}
+        return Halves(**{**plain, "se": se})
+
+    def renamed(self, name: Mapping[str, str]) -> Halves:
+        """The same under other identifiers."""
+        values, why, scored = (_named(part, name) for part in (self.values, self.why, self.scored))
+        se = {name[i]: v for i, v in self.se.items()}
+        return Halves(self.n_total, self.n_halved, self.reason, values, why, se, scored)
+
     def entries(self, panel: Panel, refusal: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Entries of the replicate and of the random other perturbation."""
-        return {n: {m.identifier: self._entry(m, n, refusal) for m in panel.metrics} for n in (REPLICATE, RANDOM_OTHER)}
+        """Entries of the predictors that are made of the other half."""
+        return {n: {m.identifier: self._entry(m, n, refusal) for m in panel.metrics} for n in HALVED}
 
     def _entry(self, metric: Metric, name: str, refusal: Mapping[str, str]) -> dict[str, Any]:
         i = metric.identifier
@@ -65,76 +94,125 @@ class Halves:
             "truth": "first half of the cells",
         }
 
-    def skill(self, panel: Panel, refusal: Mapping[str, str], gate: Mapping[str, GateVerdict]) -> dict[str, Any]:
+    def mean_value(self, name: str, identifier: str) -> float | None:
+        """Mean over halvings of a predictor's value; None where it never had one."""
+        return _mean(self.values.get(name, {}).get(identifier, []))
+
+    def blocked(self, verdicts: Mapping[str, str]) -> str:
+        """Why no skill is given at all; empty where one may be."""
+        weak = [k for k, v in verdicts.items() if v != POWERED]
+        return self.reason or (f"not powered: {', '.join(weak)}" if weak else "")
+
+    def skill(
+        self,
+        panel: Panel,
+        refusal: Mapping[str, str],
+        verdicts: Mapping[str, str],
+        model: Mapping[str, list[float | None]],
+    ) -> dict[str, Any]:
         """(u - b) / (r - b), only where the replicate beats the train mean by two standard errors."""
-        weak = [k for k, v in gate.items() if v.verdict != POWERED]
-        blocked = self.reason or (f"not powered: {', '.join(weak)}" if weak else "")
+        blocked = self.blocked(verdicts)
         return {
-            m.identifier: self._skill(m, blocked or refusal.get(m.identifier, "")) for m in panel.metrics if m.skill
+            m.identifier: self._skill(m, blocked or refusal.get(m.identifier, ""), model)
+            for m in panel.metrics
+            if m.skill
         }
 
-    def _skill(self, metric: Metric, blocked: str) -> dict[str, Any]:
+    def _skill(self, metric: Metric, blocked: str, model: Mapping[str, list[float | None]]) -> dict[str, Any]:
         if blocked:
             return {"value": None, "reason": blocked}
-        u, b, r = (_mean(self.values[n][metric.identifier]) for n in ("model", BASE_FLOOR, REPLICATE))
+        i = metric.identifier
+        u, b, r = _mean(model[i]), self.mean_value(BASE_FLOOR, i), self.mean_value(REPLICATE, i)
         if b is None and metric.worst is not None:
             b = metric.worst
         if u is None or b is None or r is None:
             return {"value": None, "reason": "model, train mean or replicate has no value"}
         sign = 1.0 if metric.better == HIGHER else -1.0
-        if not sign * (r - b) > CLEAR_BY_SE * self.se.get(metric.identifier, float("nan")):
+        if not sign * (r - b) > CLEAR_BY_SE * self.se.get(i, float("nan")):
             return {"value": None, "reason": "replicate does not beat the train mean by 2 standard errors"}
         return {"value": (u - b) / (r - b), "reason": "", "model": u, "train_mean": b, "replicate": r}
 
 
 def halves_of(
-    panel: Panel, truth: Truth, cases: Mapping[str, Case], train: TrainCentroids, verdict_c: np.ndarray, effort: Effort
+    panel: Panel, truth: Truth, base: Case, train: TrainCentroids, verdict_c: np.ndarray, effort: Effort
 ) -> Halves:
-    """Score replicate, random other, model and train mean against half of the cells, halving anew each time."""
+    """Score train mean, replicate, interpolated duplicate and random other against half of the cells, halving anew.
+
+    Args:
+        panel: Which metrics; those that compare cells are scored on the first five halvings only.
+        truth: What was measured.
+        base: The train mean beside the whole truth.
+        train: Centroids of train.
+        verdict_c: Gate verdict of each condition's context.
+        effort: Number of halvings and seed.
+    """
     n = len(truth.n_c)
     if not truth.has_cells:
-        return Halves(n, 0, "the file has no cells to halve", {}, {}, {})
+        return Halves(n, 0, "the file has no cells to halve")
     keep = truth.n_c >= HALVABLE_FROM
     if not keep.any():
-        return Halves(n, 0, f"no condition has {HALVABLE_FROM} cells, so halves would be too small", {}, {}, {})
+        return Halves(n, 0, f"no condition has {HALVABLE_FROM} cells, so halves would be too small")
     truth, verdict_c = truth.only(keep), verdict_c[keep]
-    known = {k: (cases[k].predicted_cg[keep], cases[k].variance_cg[keep], cases[k]) for k in ("model", BASE_FLOOR)}
-    values: dict[str, dict[str, list[float | None]]] = {}
-    why: dict[str, dict[str, str]] = {}
-    se: dict[str, float] = {}
-    scored: dict[str, dict[str, list[int]]] = {}
+    known = (base.predicted_cg[keep], base.variance_cg[keep])
+    found = Halves(n, int(keep.sum()), "")
+    alone = _alone(truth)
     for h in range(effort.halvings):
         a, b = halve(truth, effort.seed + h)
         judged = _half_cases(a, b, known, train, verdict_c, effort.seed + h)
-        se = se or _standard_errors(panel, a, judged, effort)
-        alone = _alone(truth)
+        if not found.se:
+            found.se.update(_standard_errors(panel, a, judged, effort))
+        part = panel if h < CELL_HALVINGS else on_cells(panel, False)
         for name, case in judged.items():
-            found = score(panel, case)
-            for metric in panel.metrics:
-                i, stats = metric.identifier, audible(metric, found[metric.identifier], case)
-                if name == RANDOM_OTHER:
-                    stats = _without(stats, alone, "one perturbation in its context")
-                values.setdefault(name, {}).setdefault(i, []).append(_macro(stats, truth))
-                scored.setdefault(name, {}).setdefault(i, []).append(int(counted(stats, truth.context_c).sum()))
-                why.setdefault(name, {})[i] = first_reason(stats)
-    return Halves(n, int(keep.sum()), "", values, why, se, scored)
+            _add(found, part, name, case, truth, alone if name == RANDOM_OTHER else None)
+    return found
+
+
+def model_on_halves(panel: Panel, truth: Truth, case: Case, train: TrainCentroids, effort: Effort) -> dict[str, Any]:
+    """Values of a model against the same halves, for the metrics that have a skill."""
+    keep = truth.n_c >= HALVABLE_FROM
+    truth, verdict_c = truth.only(keep), case.powered_c[keep]
+    found: dict[str, list[float | None]] = {m.identifier: [] for m in panel.metrics if m.skill}
+    for h in range(effort.halvings):
+        a, _ = halve(truth, effort.seed + h)
+        half = stated_alike(a.case(case.predicted_cg[keep], case.variance_cg[keep], train, verdict_c), case, a)
+        for m in panel.metrics:
+            if m.skill:
+                found[m.identifier].append(_macro(audible(m, m.function(half), half), truth))
+    return found
+
+
+def _named(part: Mapping[str, Mapping[str, T]], name: Mapping[str, str]) -> dict[str, dict[str, T]]:
+    return {predictor: {name[i]: v for i, v in entries.items()} for predictor, entries in part.items()}
+
+
+def _add(found: Halves, panel: Panel, name: str, case: Case, truth: Truth, alone: np.ndarray | None) -> None:
+    """Score one predictor of one halving and add its values."""
+    stats_of = score(panel, case)
+    for metric in panel.metrics:
+        i, stats = metric.identifier, audible(metric, stats_of[metric.identifier], case)
+        if alone is not None:
+            stats = _without(stats, alone, "one perturbation in its context")
+        found.values.setdefault(name, {}).setdefault(i, []).append(_macro(stats, truth))
+        found.scored.setdefault(name, {}).setdefault(i, []).append(int(counted(stats, truth.context_c).sum()))
+        found.why.setdefault(name, {})[i] = first_reason(stats)
 
 
 def _half_cases(
     a: Truth,
     b: Truth,
-    known: Mapping[str, tuple[np.ndarray, np.ndarray, Case]],
+    base: tuple[np.ndarray, np.ndarray],
     train: TrainCentroids,
     verdict_c: np.ndarray,
     seed: int,
 ) -> dict[str, Case]:
-    """Model, train mean, replicate and random other beside the first half."""
-    found = {n: stated_alike(a.case(mean, var, train, verdict_c), whole, a) for n, (mean, var, whole) in known.items()}
+    """Train mean, replicate, interpolated duplicate and random other beside the first half."""
     variance = np.maximum(b.own_noise_cg + b.weight_ck**2 @ b.input.noise_kg, VARIANCE_FLOOR)
     delta = b.mean_cg - b.input_cg
+    found = {BASE_FLOOR: a.case(*base, train, verdict_c)}
     for name, source in ((REPLICATE, np.arange(len(a.n_c))), (RANDOM_OTHER, _another(a, seed))):
         case = a.case(delta[source], variance[source], train, verdict_c)
         found[name] = with_cells(case, RealCells(a, b, source))
+    found[INTERPOLATED] = a.case(interpolated(b, delta, base[0]), variance, train, verdict_c)
     return found
 
 

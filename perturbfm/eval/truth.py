@@ -14,7 +14,15 @@ from perturbfm.errors import CellUsedTwice, PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
 from perturbfm.eval.comparison import Comparison, GroupMoments, Side, dense, moments_of
 from perturbfm.eval.moments import detected, moments
-from perturbfm.types import Observed, PredictedCells, Prediction, RowView, without_dose
+from perturbfm.types import (
+    GENE_MODES,
+    Observed,
+    PredictedCells,
+    Prediction,
+    RowView,
+    parts_of,
+    without_dose,
+)
 
 SCALE = "suites compare log1p values, and this matrix is {}"
 
@@ -186,6 +194,17 @@ class Truth:
             share[context] = detected(cells) >= DETECTED_FROM
         return np.stack([share[c] for c in self.context_c])
 
+    @cached_property
+    def targets_cg(self) -> np.ndarray:
+        """Measured genes that each condition's intervention acts on itself; none for drugs and ligands."""
+        column = {str(g): i for i, g in enumerate(self.observed.genes_g)}
+        found_cg = np.zeros((len(self.n_c), len(column)), dtype=bool)
+        for c, label in enumerate(self.intervention_c):
+            parts, mode = parts_of(str(label), self.observed.delimiter)
+            if mode in GENE_MODES:
+                found_cg[c, [column[p] for p in parts if p in column]] = True
+        return found_cg
+
     def condition_rows(self, condition: int) -> np.ndarray:
         """Positions among the rows in use of one condition's rows."""
         return np.flatnonzero(self.condition_n == condition)
@@ -271,6 +290,7 @@ class Truth:
             cells=ShiftedControls(self, mean_cg) if self.has_cells else None,
             powered_c=verdict_c,
             faint_c=np.array([self.faint.get(k, "") for k in self.context_c], dtype=object),
+            targets_cg=self.targets_cg,
             comparison=self.beside(shifted(self, mean_cg), train) if self.comparable else None,
             incomparable="the file has no cells" if not self.has_cells else SCALE.format(self.observed.scale),
         )
@@ -330,6 +350,7 @@ class Truth:
             truth=self.measured,
             predicted=predicted,
             train_centroid_g=None if train is None else train.mean_g,
+            targets_cg=self.targets_cg,
         )
 
 

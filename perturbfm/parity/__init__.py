@@ -7,6 +7,8 @@ To add a suite: a module with `checks(references) -> Iterator[Check]`, a line in
 
     reference.py    opens the folder: truth, predictions, official values
     check.py        one number against another, within a tolerance
+    averaging.py    means as suites take them, summed in float32
+    papers.py       Systema, Shift Bioscience
     register.yaml   accepted differences, and keys of official files that no panel owns
     table.py        all suites: verdict per alias
 """

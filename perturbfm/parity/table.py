@@ -15,7 +15,7 @@ from perturbfm.errors import UnknownChoice, nearest
 from perturbfm.parity.check import Check
 from perturbfm.parity.reference import References
 
-SUITES: tuple[str, ...] = ()
+SUITES: tuple[str, ...] = ("cell_eval", "papers", "perturbench", "scperturbench", "uncertainty")
 """Modules of this room with a function `checks(references)`."""
 
 REGISTER = Path(__file__).with_name("register.yaml")

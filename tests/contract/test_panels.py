@@ -25,7 +25,7 @@ def test_identifiers_are_unique_and_carry_their_choices(panel):
         assert metric.better in (HIGHER, LOWER, TARGET, NONE)
         assert "[" in metric.identifier
         assert metric.meaning.endswith((".", "nothing."))
-        assert metric.worst is None or metric.effect
+        assert metric.worst is None or metric.worst != metric.best
 
 
 def test_only_the_full_panel_is_comparable():

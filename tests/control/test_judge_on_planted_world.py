@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import planted
 import pytest
+from scipy.stats import norm
 
 from perturbfm import config
 from perturbfm.data.planted import as_dataset
@@ -18,13 +19,20 @@ from perturbfm.data.synthetic import make_world
 from perturbfm.data.world_settings import preset
 from perturbfm.eval.aggregate import aggregates
 from perturbfm.eval.effort import Effort
+from perturbfm.eval.metric.crps_draws import crps_draws
 from perturbfm.eval.metric.distribution import energy_distance
+from perturbfm.eval.metric.ood import auroc
+from perturbfm.eval.metric.uncertainty import crps_gaussian
 from perturbfm.eval.panel import FULL, Panel
+from perturbfm.eval.panel.calibration import CALIBRATION, LEVELS
 from perturbfm.eval.panel.full import EV, PCC_PANEL, RETRIEVAL_PANEL
+from perturbfm.eval.reliability import reliability
 from perturbfm.eval.replicate import halves_of
+from perturbfm.eval.risk import risk_coverage
+from perturbfm.eval.separation import Separation, separation
 from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, with_cells
 from perturbfm.eval.verdict import open_gate
-from perturbfm.judging import observe
+from perturbfm.judging import _separation, observe
 from perturbfm.split import context_ood
 from perturbfm.train.datamodule import PerturbDataModule
 from perturbfm.train.fit import TrainerSettings, fit_and_test
@@ -152,6 +160,144 @@ def test_the_oracle_with_the_least_variance_covers_nominally():
         assert abs(found - level) < 0.03, level
 
 
+# --- stated uncertainty ----------------------------------------------------------------------------
+
+ADDED = "target=mean_delta,obs_noise=added,genes=detected10"
+
+
+def oracle_case(r):
+    """Planted means, and the truth's noise from the world's exact variances: all error is what is stated."""
+    n_reference = (r.truth.observed.reference_context_r == r.context).sum()
+    own, control = r.world.var_true_cg[r.row_c], r.world.var_true_cg[r.control_row]
+    noise = own / r.world.settings.n_cells + control / n_reference
+    return replace(r.case(r.true_cg), noise_cg=noise)
+
+
+@cache
+def oracle_scores(n_seeds=6):
+    """Mean over worlds of each score, and of what a Gaussian with the oracle's variances scores by arithmetic."""
+    found = []
+    for seed in range(n_seeds):
+        case = oracle_case(rooms("precise", seed))
+        sigma = np.sqrt(case.noise_cg + case.variance_cg)
+        by_condition = lambda x, s=case.scored_cg: np.mean([row[k].mean() for row, k in zip(x, s, strict=True)])  # noqa: E731
+        one = {"crps": by_condition(sigma) / np.pi**0.5, "nll": by_condition(0.5 * np.log(2 * np.pi * np.e * sigma**2))}
+        score = {
+            m.identifier: m.function(case).value_c.mean()
+            for m in (*FULL.metrics, *CALIBRATION)
+            if ADDED in m.identifier
+        }
+        one |= {level: 4 * by_condition(sigma) * norm.pdf(norm.ppf(0.5 + level / 2)) / (1 - level) for level in LEVELS}
+        found.append((score, one, reliability(case)["added"]))
+    return found
+
+
+def mean_of_worlds(identifier):
+    return np.mean([score[identifier] for score, _, _ in oracle_scores()])
+
+
+def right_answer(key):
+    return np.mean([one[key] for _, one, _ in oracle_scores()])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_oracle_covers_nominally_and_has_the_interval_score_of_a_gaussian(level):
+    for agg in ("", ",agg=pooled"):
+        assert abs(mean_of_worlds(f"coverage[level={level:g},{ADDED}{agg}]") - level) < 0.02
+        found = mean_of_worlds(f"interval_score[level={level:g},{ADDED}{agg}]")
+        assert found == pytest.approx(right_answer(level), rel=0.05)
+
+
+def test_the_oracle_has_the_crps_and_the_likelihood_of_a_gaussian():
+    assert mean_of_worlds(f"crps_gaussian[{ADDED}]") == pytest.approx(right_answer("crps"), rel=0.04)
+    assert mean_of_worlds(f"nll_gaussian[const=full,{ADDED}]") == pytest.approx(right_answer("nll"), abs=0.05)
+
+
+def test_the_oracles_histogram_is_flat():
+    share = np.mean([found["pit"]["share"] for _, _, found in oracle_scores()], axis=0)
+    np.testing.assert_allclose(share, 0.1, atol=0.025)
+    observed, nominal = (
+        np.mean([f["coverage"][k] for _, _, f in oracle_scores()], axis=0) for k in ("observed", "nominal")
+    )
+    np.testing.assert_allclose(observed, nominal, atol=0.025)
+
+
+def test_draws_of_the_oracle_score_as_its_gaussian():
+    """64 draws per gene: the fair estimator of the CRPS has no bias to hide."""
+    case = oracle_case(rooms("precise", 0))
+    sd, rng = 0.05, np.random.default_rng(0)
+    case = replace(case, variance_cg=np.full_like(case.noise_cg, sd**2))
+    drawn = replace(case, draws=lambda c: case.predicted_cg[c] + sd * rng.normal(size=(64, case.noise_cg.shape[1])))
+    got = crps_draws(drawn, estimator="fair", noise="added").value_c.mean()
+    assert got == pytest.approx(crps_gaussian(case, noise="added").value_c.mean(), rel=0.01)
+
+
+# --- out of distribution ---------------------------------------------------------------------------
+
+
+def stated(r, fold, variance):
+    """No change on a fold, with a variance per row's context from `variance(truth, condition)`."""
+    truth = Truth(observe(r.dataset, r.split, fold))
+    names = sorted(set(truth.context_c.tolist()))
+    var_qg = np.stack([variance(truth, int(np.flatnonzero(truth.context_c == k)[0])) for k in names])
+    o = truth.observed
+    return truth, Prediction(
+        mean_qg=np.zeros_like(var_qg),
+        var_qg=var_qg.astype(np.float32),
+        query_n=np.array([names.index(k) for k in o.context_n]),
+        idx_n=o.idx_n,
+        genes_g=o.genes_g,
+        scale=o.scale,
+        fold=fold,
+        model="stated",
+        split_hash="s",
+        fingerprint="f",
+    )
+
+
+def axes_of(r, variance):
+    (calib, seen), (test, judged) = (stated(r, fold, variance) for fold in ("calib", "test"))
+    case = test.case(*test.predicted(judged), None, np.full(len(test.n_c), "powered", dtype=object))
+    found = separation(case, _separation(r.dataset, r.split, test, Separation(calib, seen)))
+    assert list(found["axes"]) == list(r.split.ood_axes) == ["context"]
+    return found["axes"]["context"], found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_knows_nothing_of_the_model_separates_by_one_half_or_by_label_alone(seed):
+    r = rooms("precise", seed)
+    entry, union = axes_of(r, lambda t, _: np.full(t.delta_cg.shape[1], 0.3))
+    assert entry["raw_variance"]["value"] == 0.5
+    assert entry["label_lookup"]["value"] == union["context_lookup"]["value"] == 1.0
+    assert (entry["n_out"], entry["inside"]) == (len(r.row_c), "calibration")
+    entry, _ = axes_of(r, lambda t, c: 0.07 * t.input_var_cg[c] + (t.input_var_cg[c] == 0))
+    assert entry["model"]["value"] == 0.5  # tau2 * s2_I, free of scale after division
+
+
+def test_shuffled_labels_separate_by_one_half():
+    """The mean over all labellings is 1/2 exactly, ties or not; 400 of them leave a standard error of 0.005."""
+    rng = np.random.default_rng(0)
+    score = np.round(rng.normal(size=40), 1)
+    shuffled = (rng.permutation(score) for _ in range(400))
+    assert np.mean([auroc(s[:16], s[16:])[0] for s in shuffled]) == pytest.approx(0.5, abs=0.015)
+
+
+def test_the_curve_of_risk_orders_by_what_the_model_knows():
+    """Errors of one half of the conditions are thrice those of the other; a model that says so, one that lies."""
+    r = rooms("precise", 0)
+    rng = np.random.default_rng(0)
+    sd_c = np.where(np.arange(len(r.row_c)) % 2, 0.9, 0.3)
+    case = r.case(r.true_cg + sd_c[:, None] * rng.normal(size=r.true_cg.shape))
+    honest, lying = (
+        replace(case, variance_cg=np.broadcast_to(v[:, None], r.true_cg.shape)) for v in (sd_c**2, sd_c**-2)
+    )
+    good, bad = (risk_coverage(c)["scores"]["mean_var"]["pooled"] for c in (honest, lying))
+    assert good["aurc"] < good["mean_risk"] < bad["aurc"]
+    assert good["spearman"] > 0.8
+    assert bad["spearman"] < -0.8
+    assert risk_coverage(case)["scores"]["mean_var"]["pooled"]["status"] == "undefined"
+
+
 # --- the replicate ---------------------------------------------------------------------------------
 
 
@@ -159,11 +305,10 @@ def replicate(r, halvings=5):
     """EV of the replicate as the panel scores it, and 1 - (V_B + V_I) / S from the world's exact moments."""
     panel = Panel("ev", "0", False, (replace(METRIC[EV], skill=False),))
     zero = r.case(np.zeros_like(r.true_cg))
-    cases = {"model": zero, "train_mean": zero}
     verdict = np.full(len(r.row_c), "powered", dtype=object)
     g = r.true_cg.shape[1]
     train = TrainCentroids(np.zeros(g), np.zeros(g))
-    halves = halves_of(panel, r.truth, cases, train, verdict, Effort(10, 10, halvings, 0))
+    halves = halves_of(panel, r.truth, zero, train, verdict, Effort(10, 10, halvings, 0))
     entry = halves.entries(panel, {})["replicate"][EV]
     assert entry["n_scored"] == entry["n_total"] == len(r.row_c)
     n_input = (r.truth.observed.input_context_m == r.context).sum()

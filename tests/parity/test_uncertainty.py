@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ import pytest
 from perturbfm.eval.case import Case
 from perturbfm.eval.metric.ood import auroc
 from perturbfm.eval.metric.uncertainty import coverage, crps_gaussian, interval_width, nll_gaussian
+from perturbfm.eval.panel.calibration import CALIBRATION
+from perturbfm.eval.risk import risk_coverage
+from perturbfm.parity import table, uncertainty
+from perturbfm.parity.reference import References
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +121,32 @@ def test_auroc_of_scikit_learn_with_and_without_ties(inputs, want):
         value, reason = auroc(score[k562 & ~double], score[k562 & double])
         assert reason == ""
         assert value == pytest.approx(want[key], rel=1e-12)
+
+
+def test_risk_coverage_of_a_case_equals_the_arithmetic_of_the_file(case, want):
+    pooled = risk_coverage(case)["scores"]["mean_var"]["pooled"]
+    for ours, key in (
+        ("aurc", "aurc_mean_of_selective_risks"),
+        ("aurc_oracle", "aurc_oracle"),
+        ("e_aurc", "e_aurc"),
+        ("augrc", "augrc_mean_of_generalised_risks"),
+        ("mean_risk", "aurc_random (mean risk)"),
+        ("spearman", "spearman_uncertainty_vs_error"),
+    ):
+        assert pooled[ours] == pytest.approx(want[key], rel=1e-9), ours
+    np.testing.assert_allclose(pooled["curve"]["risk"], want["risk_coverage"]["selective_risk"], rtol=1e-9)
+    np.testing.assert_allclose(pooled["curve"]["coverage"], want["risk_coverage"]["coverage"], rtol=1e-12)
+
+
+def test_every_official_number_is_compared_or_stands_in_the_register(folder, want):
+    owned = uncertainty.owned(References(folder.parent))
+    patterns = [line["key"] for line in table.register()[1] if line["file"] == uncertainty.FILE]
+    assert owned <= set(want)
+    for key in want:
+        assert (key in owned) != any(fnmatchcase(key, p) for p in patterns), key
+    assert all(any(fnmatchcase(key, p) for key in want) for p in patterns)
+
+
+def test_every_alias_of_the_panel_is_compared(folder):
+    compared = {check.alias for check in uncertainty.checks(References(folder.parent))}
+    assert {alias for metric in CALIBRATION for alias in metric.aliases} <= compared

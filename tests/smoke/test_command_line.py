@@ -105,7 +105,7 @@ def test_a_run_leaves_all_its_artifacts_and_nothing_else(first):
     house, done = first
     assert (done.code, done.err) == (0, "")
     assert {p.name for p in done.folder.iterdir()} == ARTIFACTS
-    assert {p.name for p in house.outputs.iterdir()} == {done.folder.name, "test_openings.jsonl"}
+    assert {p.name for p in house.outputs.iterdir()} == {done.folder.name, "standing", "test_openings.jsonl"}
     assert list(house.cwd.iterdir()) == []
 
 
@@ -122,7 +122,7 @@ def test_the_manifest_says_finished_and_how(first):
     assert (found["status"], found["error"], found["sweep"]) == ("finished", None, None)
     assert (found["seed"], found["model"], found["test_openings"]) == (0, "per_perturbation_mean", 1)
     events = [json.loads(line)["event"] for line in (done.folder / "events.jsonl").read_text().splitlines()]
-    assert events == ["started", "fit_started", "fit_finished", "test_opened", "judged", "finished"]
+    assert events == ["started", "fit_started", "fit_finished", "test_opened", "predicted", "judged", "finished"]
     assert "finished" in (done.folder / "run.log").read_text()
 
 
@@ -278,7 +278,7 @@ def test_a_sweep_makes_finished_runs_of_one_sweep_and_leaves_nothing_of_hydras(s
     assert manifests[0]["sweep"].startswith("perturbfm-sweep-")
     assert [m["test_openings"] for m in sorted(manifests, key=lambda m: m["finished_utc"])] == [1, 2]
     assert list(house.cwd.iterdir()) == []
-    assert len(list(house.outputs.iterdir())) == 3
+    assert len(list(house.outputs.iterdir())) == 4
     assert not list(house.cwd.parent.rglob(".hydra"))
     assert not list(house.cwd.parent.rglob("multirun*"))
 
@@ -319,6 +319,7 @@ def test_a_new_user_goes_from_data_to_a_judged_baseline(house):
     assert "Identical to the stored metrics.json" in judged.out
     assert (trained.folder / "metrics.json").read_bytes() == before
     assert [p.name for p in house.cwd.iterdir()] == ["world"]
+    assert [p.name for p in (trained.folder / "..").resolve().glob("*/scores")] == []
 
 
 def test_a_run_from_python_gives_a_table_numbers_and_a_prediction(tmp_path, monkeypatch):

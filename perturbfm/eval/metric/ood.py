@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import rankdata
 
+TIE = 1e-5
+"""Scores closer than this share of their size are a tie: variances are averaged over rows and stored as float32."""
+
 
 def auroc(score_in: np.ndarray, score_out: np.ndarray) -> tuple[float | None, str]:
     r"""Probability that an out-of-distribution condition scores above one inside, ties counting half.
@@ -55,3 +58,30 @@ def separation_score(variance_cg: np.ndarray, input_var_cg: np.ndarray, scored_c
     share_cg = np.where(used_cg, variance_cg, 0.0) / np.where(used_cg, input_var_cg, 1.0)
     count_c = used_cg.sum(axis=1)
     return np.where(count_c > 0, share_cg.sum(axis=1) / np.maximum(count_c, 1), np.nan)
+
+
+def mean_variance(variance_cg: np.ndarray, scored_cg: np.ndarray) -> np.ndarray:
+    """Mean over scored genes of a variance as it is, shape (c,); NaN where no gene is scored."""
+    count_c = np.sum(scored_cg, axis=1)
+    sum_c = np.sum(np.where(scored_cg, variance_cg, 0.0), axis=1)
+    return np.where(count_c > 0, sum_c / np.maximum(count_c, 1), np.nan)
+
+
+def control_spread(input_var_cg: np.ndarray) -> np.ndarray:
+    """Variance of single input-control cells, or one throughout a row where the file has none."""
+    return np.where(input_var_cg.sum(1, keepdims=True) > 0, input_var_cg, 1.0)
+
+
+def places(score_n: np.ndarray) -> np.ndarray:
+    """Place of every score in the order of all of them, from 0; scores that differ by rounding share one.
+
+    A group of equal scores reaches from its lowest by `TIE`, so many close scores are not chained into one.
+    """
+    score_n = np.asarray(score_n, dtype=float)
+    order = np.argsort(score_n, kind="stable")
+    place_n, place, lowest = np.zeros(len(score_n)), -1, -np.inf
+    for i in order:
+        if place < 0 or score_n[i] > lowest + TIE * abs(lowest):
+            place, lowest = place + 1, score_n[i]
+        place_n[i] = place
+    return place_n

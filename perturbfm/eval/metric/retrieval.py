@@ -18,7 +18,7 @@ TIE = 1e-9
 """Two cosine distances closer than this are a tie."""
 
 
-def retrieval(case: Case, *, centred: bool) -> PerCondition:
+def retrieval(case: Case, *, centred: bool, without_targets: bool = False) -> PerCondition:
     r"""Mid-rank of the own truth among the context's truths, by cosine distance from the prediction.
 
     .. math:: 1 - \frac{\#\{q \ne p: d(D_p, T_q) < d(D_p, T_p)\} + \frac12 \#\{q \ne p: tie\}}{n - 1}
@@ -29,6 +29,8 @@ def retrieval(case: Case, *, centred: bool) -> PerCondition:
     Args:
         case: Predictions and truths, shape (c, g), in units of the matrix; ranked within each context.
         centred: Subtract the context's mean delta from predictions and truths first.
+        without_targets: Leave out, for all conditions of a context alike, every gene that one of its interventions acts
+            on itself: the drop of a knocked-out gene names its perturbation without any biology.
 
     Returns:
         One value in [0, 1] per condition. *Undefined* where a side has no direction (zero up to rounding), so for
@@ -39,8 +41,10 @@ def retrieval(case: Case, *, centred: bool) -> PerCondition:
         Protocol section 3.3; query = prediction, norm n - 1 and mid-ranks as `pds_cosine` of cell-eval2 0.20.0.
     """
     members = case.members()
+    kept_cg = _kept(case, members) if without_targets else np.ones(1, dtype=bool)
     predicted_cg = centre_panel(case.predicted_cg, members) if centred else np.asarray(case.predicted_cg, dtype=float)
     true_cg = centre_panel(case.truth_cg, members) if centred else np.asarray(case.truth_cg, dtype=float)
+    predicted_cg, true_cg = predicted_cg * kept_cg, true_cg * kept_cg
     query_cg, target_cg = unit_rows(predicted_cg, least_predicted(case)), unit_rows(true_cg, least_true(case))
     score_c = np.full(case.n_conditions, np.nan)
     for member_q in members:
@@ -48,6 +52,15 @@ def retrieval(case: Case, *, centred: bool) -> PerCondition:
             score_c[member_q] = rank_score(query_cg[member_q], target_cg[member_q])
     few = "panel of {n} conditions, {least} needed" if centred else "one perturbation to rank"
     return with_reasons(score_c, _reasons(query_cg, target_cg, centred), too_small(case, 8 if centred else 2, few))
+
+
+def _kept(case: Case, members: list[np.ndarray]) -> np.ndarray:
+    """Genes that no intervention of a condition's context acts on, as a mask (c, g)."""
+    kept_cg = np.ones(np.shape(case.truth_cg), dtype=bool)
+    if case.targets_cg is not None:
+        for member_q in members:
+            kept_cg[member_q] = ~case.targets_cg[member_q].any(axis=0)
+    return kept_cg
 
 
 def rank_score(query_pg: np.ndarray, target_pg: np.ndarray) -> np.ndarray:

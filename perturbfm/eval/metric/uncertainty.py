@@ -7,18 +7,21 @@ a condition's value is the mean over them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import norm
 
 from perturbfm.errors import BadValue, PredictionMismatch, UnknownChoice
-from perturbfm.eval.case import NOT_APPLICABLE, OK, Case, PerCondition, nowhere, plain
+from perturbfm.eval.case import INTERVAL, NOT_APPLICABLE, OK, Case, PerCondition, nowhere, plain
 
 NOISES = ("added", "ignored")
 NOISE_UNKNOWN = "noise of the truth is unknown"
 NOTHING_SCORED = "no gene is detected in enough input controls to be scored"
+NO_DENSITY = "the prediction is an interval: it states no distribution"
 
 
-def coverage(case: Case, *, level: float, noise: str) -> PerCondition:
+def coverage(case: Case, *, level: float, noise: str, pooled: bool = False) -> PerCondition:
     r"""Share of scored genes whose true delta lies in the central interval of a level.
 
     .. math:: mean_g\,[\,|T_{pg} - D_{pg}| \le z_L \sqrt{W_{pg}}\,], \quad z_L = \Phi^{-1}((1 + L)/2)
@@ -27,6 +30,8 @@ def coverage(case: Case, *, level: float, noise: str) -> PerCondition:
         case: Predictions, variances and truths, shape (c, g).
         level: Nominal level L, above 0 and below 1; right when equal to the value.
         noise: `added` (W = variance + V) or `ignored` (W = variance).
+        pooled: Whether an aggregate weighs scored genes equally (number inside over number scored) instead of
+            conditions; a condition's own value is the same.
 
     Returns:
         One share per condition. *Not applicable* where no gene is scored, or V is needed and not known.
@@ -39,13 +44,13 @@ def coverage(case: Case, *, level: float, noise: str) -> PerCondition:
     Source:
         Protocol section 3.5; equal to uncertainty-toolbox `get_proportion_in_interval`.
     """
-    z = _quantile(level)
-    if (w_cg := _predictive(case, noise)) is None:
+    z = central_z(level)
+    if (w_cg := predictive_variance(case, noise)) is None:
         return nowhere(case.n_conditions, NOISE_UNKNOWN)
-    return _over_scored(case, np.abs(_error(case)) <= z * np.sqrt(w_cg))
+    return over_scored(case, np.abs(error_of(case)) <= z * np.sqrt(w_cg), pooled=pooled)
 
 
-def interval_width(case: Case, *, level: float, noise: str) -> PerCondition:
+def interval_width(case: Case, *, level: float, noise: str, pooled: bool = False) -> PerCondition:
     r"""Mean width of the central interval of a level.
 
     .. math:: mean_g\,2 z_L \sqrt{W_{pg}}
@@ -54,6 +59,8 @@ def interval_width(case: Case, *, level: float, noise: str) -> PerCondition:
         case: Variances, shape (c, g), in squared units of the matrix.
         level: Nominal level, above 0 and below 1.
         noise: `added` (W = variance + V) or `ignored` (W = variance).
+        pooled: Whether an aggregate weighs scored genes equally instead of
+            conditions; a condition's own value is the same.
 
     Returns:
         One width per condition, in units of the matrix. *Not applicable* as in `coverage`.
@@ -66,10 +73,10 @@ def interval_width(case: Case, *, level: float, noise: str) -> PerCondition:
     Source:
         Protocol section 3.5: coverage is never read without width.
     """
-    z = _quantile(level)
-    if (w_cg := _predictive(case, noise)) is None:
+    z = central_z(level)
+    if (w_cg := predictive_variance(case, noise)) is None:
         return nowhere(case.n_conditions, NOISE_UNKNOWN)
-    return _over_scored(case, 2.0 * z * np.sqrt(w_cg))
+    return over_scored(case, 2.0 * z * np.sqrt(w_cg), pooled=pooled)
 
 
 def nll_gaussian(case: Case, *, noise: str) -> PerCondition:
@@ -82,7 +89,8 @@ def nll_gaussian(case: Case, *, noise: str) -> PerCondition:
         noise: `added` (W = variance + V) or `ignored` (W = variance).
 
     Returns:
-        One value per condition, in nats per gene; lower is better. *Not applicable* as in `coverage`.
+        One value per condition, in nats per gene; lower is better. *Not applicable* as in `coverage`, and where the
+        prediction is an interval.
 
     Raises:
         UnknownChoice: Another word for `noise`.
@@ -91,9 +99,11 @@ def nll_gaussian(case: Case, *, noise: str) -> PerCondition:
     Source:
         torch `GaussianNLLLoss(full=True)`.
     """
-    if (w_cg := _predictive(case, noise)) is None:
+    if reason := no_density(case):
+        return nowhere(case.n_conditions, reason)
+    if (w_cg := predictive_variance(case, noise)) is None:
         return nowhere(case.n_conditions, NOISE_UNKNOWN)
-    return _over_scored(case, 0.5 * np.log(2.0 * np.pi * w_cg) + _error(case) ** 2 / (2.0 * w_cg))
+    return over_scored(case, 0.5 * np.log(2.0 * np.pi * w_cg) + error_of(case) ** 2 / (2.0 * w_cg))
 
 
 def crps_gaussian(case: Case, *, noise: str) -> PerCondition:
@@ -106,7 +116,8 @@ def crps_gaussian(case: Case, *, noise: str) -> PerCondition:
         noise: `added` (W = variance + V) or `ignored` (W = variance).
 
     Returns:
-        One value per condition, in units of the matrix; lower is better. *Not applicable* as in `coverage`.
+        One value per condition, in units of the matrix; lower is better. *Not applicable* as in `coverage`, and where
+        the prediction is an interval.
 
     Raises:
         UnknownChoice: Another word for `noise`.
@@ -115,11 +126,13 @@ def crps_gaussian(case: Case, *, noise: str) -> PerCondition:
     Source:
         Gneiting & Raftery (2007), doi:10.1198/016214506000001437, section 4.2.
     """
-    if (w_cg := _predictive(case, noise)) is None:
+    if reason := no_density(case):
+        return nowhere(case.n_conditions, reason)
+    if (w_cg := predictive_variance(case, noise)) is None:
         return nowhere(case.n_conditions, NOISE_UNKNOWN)
     sd_cg = np.sqrt(w_cg)
-    z_cg = _error(case) / sd_cg
-    return _over_scored(case, sd_cg * (z_cg * (2 * norm.cdf(z_cg) - 1) + 2 * norm.pdf(z_cg) - 1 / np.sqrt(np.pi)))
+    z_cg = error_of(case) / sd_cg
+    return over_scored(case, sd_cg * (z_cg * (2 * norm.cdf(z_cg) - 1) + 2 * norm.pdf(z_cg) - 1 / np.sqrt(np.pi)))
 
 
 def observation_share(case: Case) -> PerCondition:
@@ -142,7 +155,7 @@ def observation_share(case: Case) -> PerCondition:
     Source:
         Protocol section 3.5; flagged uninformative above 0.5.
     """
-    if (w_cg := _predictive(case, "added")) is None:
+    if (w_cg := predictive_variance(case, "added")) is None:
         return nowhere(case.n_conditions, NOISE_UNKNOWN)
     none_c = ~np.asarray(case.scored_cg, dtype=bool).any(axis=1)
     num_c = np.where(none_c, np.nan, np.sum(np.where(case.scored_cg, case.noise_cg, 0.0), axis=1))
@@ -151,11 +164,22 @@ def observation_share(case: Case) -> PerCondition:
     return PerCondition(num_c, den_c, status_c, np.where(none_c, NOTHING_SCORED, "").astype(object))
 
 
-def _error(case: Case) -> np.ndarray:
+def no_density(case: Case) -> str:
+    """Why a score of distributions does not apply, empty where it does: a conformal interval has no density."""
+    return NO_DENSITY if case.distribution == INTERVAL else ""
+
+
+def error_of(case: Case) -> np.ndarray:
+    """T - D, shape (c, g)."""
     return np.asarray(case.truth_cg, dtype=float) - np.asarray(case.predicted_cg, dtype=float)
 
 
-def _quantile(level: float) -> float:
+def central_z(level: float) -> float:
+    """Half-width, in standard deviations, of the central Gaussian interval of a level.
+
+    Raises:
+        BadValue: A level outside (0, 1).
+    """
     if not 0.0 < level < 1.0:
         raise BadValue(
             "A level is not a probability", given=level, expected="a number between 0 and 1", fix="Write 0.9 for 90 %."
@@ -163,8 +187,13 @@ def _quantile(level: float) -> float:
     return float(norm.ppf(0.5 + level / 2))
 
 
-def _predictive(case: Case, noise: str) -> np.ndarray | None:
-    """Predictive variance W, or None where it needs a noise that is not known."""
+def predictive_variance(case: Case, noise: str) -> np.ndarray | None:
+    """Predictive variance W, 1 on genes that are not scored; None where it needs a noise that is not known.
+
+    Raises:
+        UnknownChoice: Another word for `noise`.
+        PredictionMismatch: A variance that is not positive.
+    """
     if noise not in NOISES:
         raise UnknownChoice(
             "There is no such treatment of noise",
@@ -186,8 +215,13 @@ def _predictive(case: Case, noise: str) -> np.ndarray | None:
     return np.where(case.scored_cg, w_cg, 1.0)
 
 
-def _over_scored(case: Case, value_cg: np.ndarray) -> PerCondition:
+def over_scored(case: Case, value_cg: np.ndarray, *, pooled: bool = False) -> PerCondition:
+    """Mean over scored genes per condition; `pooled` keeps sum and number apart, so that aggregates weigh genes."""
     count_c = np.sum(np.asarray(case.scored_cg, dtype=bool), axis=1)
-    mean_c = np.sum(np.where(case.scored_cg, value_cg, 0.0), axis=1) / np.maximum(count_c, 1)
+    sum_c = np.sum(np.where(case.scored_cg, value_cg, 0.0), axis=1)
     reason_c = np.where(count_c > 0, "", NOTHING_SCORED).astype(object)
-    return plain(mean_c, reason_c, NOT_APPLICABLE)
+    means = plain(sum_c / np.maximum(count_c, 1), reason_c, NOT_APPLICABLE)
+    if not pooled:
+        return means
+    num_c, den_c = (np.where(count_c > 0, x, np.nan) for x in (sum_c, count_c))
+    return replace(means, num_c=num_c, den_c=den_c)

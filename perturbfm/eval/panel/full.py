@@ -10,13 +10,20 @@ from perturbfm.eval.metric.error import mean_squared_error, root_mean_squared_er
 from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.metric.retrieval import retrieval
 from perturbfm.eval.metric.uncertainty import coverage, crps_gaussian, interval_width, nll_gaussian, observation_share
-from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel, of_variance
+from perturbfm.eval.panel.calibration import CALIBRATION
+from perturbfm.eval.panel.cell_eval import CELL_EVAL
+from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, TARGET, Metric, Panel, merged, of_variance
+from perturbfm.eval.panel.papers import PAPERS
+from perturbfm.eval.panel.perturbench import PERTURBENCH
+from perturbfm.eval.panel.scperturbench import SCPERTURBENCH
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 EV = "pfm.ev[ref=control_split,genes=all,noise=subtracted]"
 PCC_PANEL = "pfm.pcc_delta[ref=panel,genes=all]"
-RETRIEVAL_PANEL = "pfm.retrieval[space=panel_centred_delta,query=prediction,dist=cosine,norm=n-1,ties=mid]"
+RETRIEVAL_PANEL = (
+    "pfm.retrieval[space=panel_centred_delta,query=prediction,dist=cosine,norm=n-1,ties=mid,exclude=panel_targets]"
+)
 CRPS = "crps_gaussian[target=mean_delta,obs_noise=added,genes=detected10]"
 
 EFFECT = (
@@ -25,6 +32,7 @@ EFFECT = (
         explained_variance,
         HIGHER,
         "Share of the true effect explained, noise taken out: no change is 0, a perfect mean is 1.",
+        title="EV",
         lead=True,
         effect=True,
         ratio=True,
@@ -36,6 +44,7 @@ EFFECT = (
         partial(pearson_delta, reference="panel"),
         HIGHER,
         "Correlation of what sets a perturbation apart from the others of its context.",
+        title="PCC panel-centred",
         lead=True,
         effect=True,
         worst=0.0,
@@ -45,9 +54,10 @@ EFFECT = (
     ),
     Metric(
         RETRIEVAL_PANEL,
-        partial(retrieval, centred=True),
+        partial(retrieval, centred=True, without_targets=True),
         HIGHER,
         "How often the right perturbation is closer than a wrong one; 0.5 is chance.",
+        title="retrieval panel-centred",
         lead=True,
         effect=True,
         worst=0.5,
@@ -127,6 +137,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
                 partial(coverage, level=level, noise=noise),
                 TARGET,
                 f"Share of genes inside the {level:.0%} interval; it should be {level:g}.",
+                title=f"coverage {level:.0%}",
                 lead=added and level == 0.9,
                 interval=added and level == 0.9,
             ),
@@ -135,6 +146,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
                 partial(interval_width, level=level, noise=noise),
                 LOWER,
                 "Mean width of that interval.",
+                unbounded=True,
             ),
         )
     )
@@ -144,12 +156,14 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
             partial(nll_gaussian, noise=noise),
             LOWER,
             "Negative log-likelihood of mean deltas.",
+            unbounded=True,
         ),
         Metric(
             f"crps_gaussian[{where}]",
             partial(crps_gaussian, noise=noise),
             LOWER,
             "Distance of the predicted distribution from the truth, in units of the matrix.",
+            title="CRPS",
             lead=added,
             interval=added,
         ),
@@ -163,10 +177,15 @@ SHARE = (
         observation_share,
         NONE,
         "Share of the predictive variance that is the truth's own sampling noise; above 0.5 coverage says little.",
+        title="share of observation noise",
     ),
 )
 
-_ALL = (*EFFECT, *FIT, *of_variance((*_uncertainty("added"), *_uncertainty("ignored"), *SHARE)))
+OWN = (*EFFECT, *FIT, *of_variance((*_uncertainty("added"), *_uncertainty("ignored"), *SHARE)))
+"""What PerturbFM itself leads with and looks at."""
 
-FULL = Panel("full", "1", comparable=True, metrics=_ALL)
-QUICK = Panel("quick", "1", comparable=False, metrics=_ALL)
+SUITES = (*SCPERTURBENCH, *PERTURBENCH, *CELL_EVAL, *PAPERS)
+"""What benchmark suites and papers publish, by their own definitions."""
+
+FULL = Panel("full", "2", comparable=True, metrics=merged((*OWN, *of_variance(CALIBRATION), *SUITES)))
+QUICK = Panel("quick", "2", comparable=False, metrics=FULL.metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from perturbfm.eval.case import Case, PerCondition, nowhere
@@ -36,6 +36,8 @@ class Metric:
         centred: Whether the panel is centred, so that the noise of shared controls cancels and conditions are
             exchangeable: only then is a sign-flip test of conditions valid.
         aliases: Names under which benchmark suites publish this very number, `<suite>_<version>.<name>`.
+        unbounded: Whether no value is the best one, although a direction is better (a likelihood, a width).
+        title: Short name for a table; the identifier's own name where it is empty.
         invariances: Which of `INVARIANCES` leave its values as they are, beside `ALWAYS`.
     """
 
@@ -52,6 +54,24 @@ class Metric:
     centred: bool = False
     aliases: tuple[str, ...] = ()
     invariances: tuple[str, ...] = ()
+    unbounded: bool = False
+    title: str = ""
+
+    @property
+    def best(self) -> float | None:
+        """The best value there is: 1 where higher is better, 0 where lower is; None where there is none."""
+        known = {HIGHER: 1.0, LOWER: 0.0}
+        return None if self.unbounded else known.get(self.better)
+
+    @property
+    def always(self) -> tuple[str, ...]:
+        """What no metric depends on."""
+        return ALWAYS
+
+    @property
+    def on_cells(self) -> bool:
+        """Whether it compares cells of both sides, which costs more than a look at means."""
+        return isinstance(self.function, OnCells)
 
 
 @dataclass(frozen=True)
@@ -87,6 +107,16 @@ class OnCells:
         if case.comparison is None:
             return nowhere(case.n_conditions, case.incomparable)
         return self.function(case.comparison)
+
+
+def merged(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Lines of several suites: one line per identifier, under all the names that suites give it."""
+    found: dict[str, Metric] = {}
+    for m in metrics:
+        known = found.get(m.identifier)
+        aliases = m.aliases if known is None else tuple(dict.fromkeys((*known.aliases, *m.aliases)))
+        found[m.identifier] = replace(known or m, aliases=aliases)
+    return tuple(found.values())
 
 
 NO_VARIANCE = "the prediction states no variance"

@@ -51,7 +51,7 @@ def _learned_from(calibration: Facts) -> str:
 def coverage_rows(metrics: Facts) -> list[dict[str, Any]]:
     """A row per level: observed coverage and width, with observation noise added and ignored."""
     rows: dict[float, dict[str, Any]] = {}
-    for i in identifiers(metrics):
+    for i in (i for i in identifiers(metrics) if "agg=pooled" not in i):
         found = re.match(r"(coverage|width)\[level=([0-9.]+),.*obs_noise=(\w+)", i)
         if found:
             what, level, noise = found.group(1), float(found.group(2)), found.group(3)

@@ -8,13 +8,18 @@ COVERAGE, SHARE = "coverage[level=0.9,genes=detected10]", "pfm.obs_share[genes=d
 PCC, MSE = "pfm.pcc_delta[ref=panel,genes=all]", "mse[space=mean_delta]"
 
 
-def entry(value, lead=True):
+def entry(value, lead=True, title=""):
     status = "ok" if value is not None else "not_applicable"
-    return {"value": value, "status": status, "lead": lead}
+    return {"value": value, "status": status, "lead": lead, "title": title}
 
 
 def metrics(share_leads=False):
-    entries = {COVERAGE: entry(0.91), MSE: entry(9, False), SHARE: entry(0.55, share_leads), PCC: entry(None)}
+    entries = {
+        COVERAGE: entry(0.91, title="coverage 90%"),
+        MSE: entry(9, False),
+        SHARE: entry(0.55, share_leads, "[share]"),
+        PCC: entry(None, title="PCC"),
+    }
     return {
         "run": {"model": "a [red]b", "data": "[/i]:smile:", "split_hash": "ab" * 32},
         "gate": {"[/b]": {"verdict": "weak", "reason": "[bold]few"}},
@@ -36,12 +41,12 @@ def test_names_are_printed_as_they_are(shown):
         assert word in shown
 
 
-def test_each_metric_is_named_with_its_first_choice_and_noise_follows_coverage(shown):
+def test_each_metric_has_its_title_and_noise_follows_coverage(shown):
     rows = [[c.strip() for c in line.strip("│").split("│")] for line in shown.splitlines() if line.startswith("│")]
     assert rows == [
-        ["coverage [level=0.9]", "0.910", "0.800 to 0.950", "0.250"],
-        ["pfm.obs_share [genes=detected10]", "0.550", "", "0.250"],
-        ["pfm.pcc_delta [ref=panel]", "not applicable", "", "0.250"],
+        ["coverage 90%", "0.910", "0.800 to 0.950", "0.250"],
+        ["[share]", "0.550", "", "0.250"],
+        ["PCC", "not applicable", "", "0.250"],
     ]
 
 

@@ -18,6 +18,7 @@ from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, plain
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.intervals import faint_contexts, intervals, refusals
 from perturbfm.eval.judge import check_complete, judge
+from perturbfm.eval.metric.ood import places
 from perturbfm.eval.panel import FULL, without_noise
 from perturbfm.eval.panel.full import CRPS, EV, PCC_PANEL, RETRIEVAL_PANEL
 from perturbfm.eval.separation import Separation, separation
@@ -161,7 +162,8 @@ def check_invariants(metrics, panel=FULL):
 def test_a_judgement_is_complete_and_holds_no_nan(good):
     _, found = good
     check_invariants(found.metrics)
-    assert set(found.metrics["floors"]) == {"no_change", "train_mean", "source_delta", "replicate", "random_other"}
+    floors = {"no_change", "train_mean", "source_delta", "replicate", "interpolated", "random_other"}
+    assert set(found.metrics["floors"]) == floors
     assert found.metrics["panel"]["comparable"] is True
     assert found.metrics["gate"]["u"]["verdict"] == "powered"
 
@@ -359,8 +361,8 @@ def test_a_weak_panel_of_ten_or_more_has_values_only():
     p = problem()
     truth, train = Truth(p.observed), TrainCentroids(np.zeros(G), np.zeros(G))
     case = truth.case(*truth.predicted(p.oracle()), train, np.full(len(truth.n_c), "weak", dtype=object))
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
-    found = intervals(FULL, truth, {"model": case, "train_mean": case}, {}, gate, EFFORT)
+    gate = {"u": "weak"}
+    found = intervals(FULL, truth, case, case, {}, gate, EFFORT)
     assert found == {"rule": "values_only", "level": None, "reason": "not powered: u", "metrics": {}}
 
 
@@ -387,7 +389,7 @@ def test_a_silent_context_beside_a_powered_one_has_no_effect_numbers():
     assert {k: v["verdict"] for k, v in found["gate"].items()} == {"q": "no_signal", "u": "powered"}
     for metric in FULL.metrics:
         entry = found["metrics"][metric.identifier]
-        if metric.effect:
+        if metric.effect and alone["metrics"][metric.identifier]["status"] == OK:
             assert entry["value"] == pytest.approx(alone["metrics"][metric.identifier]["value"]), metric.identifier
             assert (entry["n_scored"], entry["n_total"]) == (12, 24), metric.identifier
             assert entry["aggregates"]["per_context"]["q"] is None
@@ -428,8 +430,8 @@ def test_five_to_nine_conditions_get_an_exact_sign_flip_p_of_what_is_panel_centr
     verdict = np.full(9, "weak", dtype=object)
     predictions = {"model": p.oracle(), "train_mean": p.constant(2.0)}
     cases = {n: truth.case(*truth.predicted(q), train, verdict) for n, q in predictions.items()}
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
-    found = intervals(FULL, truth, cases, {}, gate, EFFORT)
+    gate = {"u": "weak"}
+    found = intervals(FULL, truth, cases["model"], cases["train_mean"], {}, gate, EFFORT)
     assert (found["rule"], found["level"]) == ("sign_flip", None)
     want = {"sign_flip_p": 2**-8, "reason": "", "against": "train_mean"}
     assert found["metrics"] == {PCC_PANEL: want, RETRIEVAL_PANEL: want}
@@ -439,8 +441,8 @@ def test_fewer_than_five_conditions_get_values_only():
     p = problem(n_perturbations=4)
     truth, verdict = Truth(p.observed), np.full(4, "powered", dtype=object)
     case = truth.case(*truth.predicted(p.oracle()), None, verdict)
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="powered")}
-    found = intervals(FULL, truth, {"model": case, "train_mean": case}, {}, gate, EFFORT)
+    gate = {"u": "powered"}
+    found = intervals(FULL, truth, case, case, {}, gate, EFFORT)
     assert (found["rule"], found["reason"]) == ("values_only", "4 conditions: values only")
 
 
@@ -448,7 +450,7 @@ def test_a_denominator_near_zero_refuses_the_ratio():
     p = problem(size=0.0, seed=5)
     truth = Truth(p.observed)
     truth.faint = faint_contexts(truth, EFFORT)
-    gate = {"u": replace(open_gate(truth, EFFORT)["u"], verdict="weak")}
+    gate = {"u": "weak"}
     found = refusals(FULL, truth, gate)
     assert list(found) == [EV]
     assert "is not more than 2 standard errors" in found[EV]
@@ -594,6 +596,53 @@ def test_a_model_that_knows_where_it_is_blind_separates_fully():
     p = problem(n_perturbations=4)
     assert separated(p, p.oracle(0.9), p.oracle(0.1, "calib"))["model"]["value"] == 1.0
     assert separated(p, p.oracle(0.1), p.oracle(0.9, "calib"))["model"]["value"] == 0.0
+
+
+def test_each_axis_is_held_against_the_rest_of_the_test_or_calibration_where_there_is_none():
+    p = problem(n_perturbations=4)
+    first = np.array([True, True, False, False])
+    axes = {"perturbation": first, "context": np.ones(4, dtype=bool), "dose_inside": np.zeros(4, dtype=bool)}
+    var = {f"P{i:02d}@knockout": 0.9 if i < 2 else 0.2 for i in range(4)}
+    sure = p.prediction(lambda k, q: np.zeros(G), lambda k, q: var[q])
+    found = separated(p, sure, p.oracle(0.5, "calib"), axes=axes)["axes"]
+    assert list(found) == list(axes)
+    e = found["perturbation"]
+    assert (e["inside"], e["n_in"], e["n_out"]) == ("rest of the test", 2, 2)
+    assert e["model"]["value"] == e["raw_variance"]["value"] == 1.0  # 0.9 against 0.2, controls alike
+    assert e["control_variance"]["value"] == 0.5
+    assert "axis=perturbation" in e["identifier"]
+    assert "in=rest_of_the_test" in e["identifier"]
+    e = found["context"]
+    assert (e["inside"], e["n_in"], e["n_out"]) == ("calibration", 4, 4)
+    assert e["raw_variance"]["value"] == 0.5  # two above 0.5, two below
+    assert e["label_lookup"]["value"] == 1.0
+    e = found["dose_inside"]
+    for name in ("model", "raw_variance", "control_variance", "label_lookup"):
+        assert (e[name]["value"], e[name]["status"]) == (None, "undefined")
+        assert e[name]["reason"] == "nothing in the test is out of distribution"
+
+
+def test_the_label_lookup_of_an_axis_asks_train():
+    p = problem(n_perturbations=4)
+    on = np.array([True, True, False, False])
+    axes = dict.fromkeys(("perturbation", "combination_seen_1", "pairing", "context", "donor"), on)
+    pairs = frozenset({("w", "P02@knockout"), ("u", "P03@knockout"), ("w", "P01@knockout")})
+    found = separated(p, scaled(p, "test"), scaled(p, "calib"), axes=axes, train_pairs=pairs)["axes"]
+    lookup = {axis: e["label_lookup"] for axis, e in found.items()}
+    # unseen anywhere: P00 only, so one of two outside and none of two inside
+    assert lookup["perturbation"]["value"] == lookup["combination_seen_1"]["value"] == 0.75
+    # unseen in u: P00, P01 outside and P02 inside
+    assert lookup["pairing"]["value"] == 0.75
+    assert lookup["context"]["value"] == 0.5  # u is known
+    assert (lookup["donor"]["value"], lookup["donor"]["status"]) == (None, "not_applicable")
+    assert lookup["donor"]["reason"] == "no label of a condition tells this axis"
+
+
+def test_many_close_scores_are_not_chained_into_one_tie():
+    scores = 1.0 + 2e-6 * np.arange(20_000)  # each within rounding of the next, the last 4 % above the first
+    assert len(set(places(scores))) > 2000
+    assert places(np.array([1.0, 1.0 + 1e-7, 2.0])).tolist() == [0, 0, 1]
+    assert places(np.zeros(3)).tolist() == [0, 0, 0]
 
 
 # --- replicate and skill ---------------------------------------------------------------------------

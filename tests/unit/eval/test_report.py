@@ -48,7 +48,7 @@ def example(n: int = 12, names: list[str] | None = None) -> dict:
         "s_dc": 1.0,
     }
     metrics = {
-        "schema": "perturbfm.metrics/1",
+        "schema": "perturbfm.metrics/2",
         "panel": {"name": "full", "version": "1", "comparable": True, "metrics": list(FULL.identifiers)},
         "gate": {"C6": {**gate, "n_conditions": n, "n_detectable": n - 1, "n_eff": 7.5}},
         "metrics": {m.identifier: entry(m, values[m.identifier], n) for m in FULL.metrics},

@@ -1,0 +1,178 @@
+"""What is kept between evaluations: scores of one that was killed, and what stands beside every model of a split.
+
+Nothing kept is believed without its key: the content of the data, the split, the panel, the effort and the code that
+computed it. Another key, or files that are not what was written, and it is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from perturbfm.errors import UnreadableFile
+from perturbfm.eval.case import PerCondition
+from perturbfm.eval.standing import Standing
+from perturbfm.files import write_gzip, write_json, write_npz, write_text
+from perturbfm.predictions import read_prediction, write_prediction
+from perturbfm.record import digest
+
+if TYPE_CHECKING:
+    from perturbfm.types import Prediction
+
+STANDING, SCORES = "standing", "scores"
+"""Folder of outputs that holds what stands beside models, and folder of a run that holds scores until it is judged."""
+
+COMPUTES = ("eval", "model", "train", "calibrate", "types.py", "judging.py", "floors.py")
+"""Parts of the package whose code decides a score."""
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+    """Hash of facts and of the code and libraries that compute with them."""
+    content = json.dumps({"facts": facts, "code": code_digest()}, sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the sources that decide a score, and of the versions of the libraries below them."""
+    root, found = Path(__file__).parent, hashlib.sha256()
+    for name in COMPUTES:
+        place = root / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    for library in ("numpy", "scipy", "torch"):
+        found.update(f"{library}={version(library)}".encode())
+    return found.hexdigest()
+
+
+class KeptScores:
+    """Statistics of metrics, one file each, so that a killed evaluation goes on where it stopped.
+
+    Args:
+        folder: Where they lie; emptied when it holds those of another key.
+        key: What they are scores of.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder
+        if _text(folder / "key.txt") != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_text(folder / "key.txt", key)
+
+    def get(self, identifier: str) -> PerCondition | None:
+        """What was kept; a file that cannot be read was not."""
+        try:
+            with np.load(self._path(identifier), allow_pickle=False) as npz:
+                a = {k: npz[k] for k in ("num_c", "den_c", "status_c", "reason_c")}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+            return None
+        return PerCondition(a["num_c"], a["den_c"], a["status_c"].astype(object), a["reason_c"].astype(object))
+
+    def put(self, identifier: str, stats: PerCondition) -> None:
+        """Keep statistics, whole or not at all."""
+        words = {k: np.array(getattr(stats, k), dtype=str) for k in ("status_c", "reason_c")}
+        write_npz(self._path(identifier), {"num_c": stats.num_c, "den_c": stats.den_c, **words})
+
+    def drop(self) -> None:
+        """Forget them: the panel is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, identifier: str) -> Path:
+        return self.folder / f"{hashlib.sha256(identifier.encode()).hexdigest()[:20]}.npz"
+
+
+@dataclass(frozen=True)
+class KeptStanding:
+    """Floors' predictions and what stands beside every model, under one key.
+
+    Attributes:
+        folder: Folder of outputs that holds all of them.
+        key: Key of this one.
+    """
+
+    folder: Path
+    key: str
+
+    @property
+    def path(self) -> Path:
+        """Folder of this key."""
+        return self.folder / self.key[:20]
+
+    def scores(self, floor: str) -> KeptScores:
+        """Scores of one floor while they are made."""
+        return KeptScores(self.path / SCORES / floor, self.key)
+
+    def keep_floors(self, floors: Mapping[str, Mapping[str, Prediction]]) -> None:
+        """Keep the floors' predictions."""
+        names = {}
+        for floor, folds in floors.items():
+            for fold, prediction in folds.items():
+                names[f"{floor}.{fold}"] = f"{floor}.{fold}.npz"
+                write_prediction(self.path / names[f"{floor}.{fold}"], prediction, 1.0)
+        self._seal("floors.json", names)
+
+    def floors(self) -> dict[str, dict[str, Prediction]] | None:
+        """The floors' predictions; None where they are not kept, or not what was kept."""
+        names = self._sealed("floors.json")
+        if names is None:
+            return None
+        found: dict[str, dict[str, Prediction]] = {}
+        try:
+            for name, file in names.items():
+                floor, fold = name.split(".")
+                found.setdefault(floor, {})[fold] = read_prediction(self.path / file)[0]
+        except UnreadableFile:
+            return None
+        return found
+
+    def keep(self, standing: Standing) -> None:
+        """Keep what stands beside every model, and forget the scores it was made from."""
+        write_json(self.path / "standing.json", standing.to_plain())
+        write_gzip(self.path / "table.csv.gz", standing.table.to_csv(index=False, float_format="%.17g"))
+        self._seal("sealed.json", {"standing": "standing.json", "table": "table.csv.gz"})
+        shutil.rmtree(self.path / SCORES, ignore_errors=True)
+
+    def standing(self) -> Standing | None:
+        """What stands beside every model; None where it is not kept, or not what was kept."""
+        if self._sealed("sealed.json") is None:
+            return None
+        plain = json.loads((self.path / "standing.json").read_text())
+        text = io.BytesIO((self.path / "table.csv.gz").read_bytes())
+        table = pd.read_csv(text, compression="gzip", keep_default_na=False, float_precision="round_trip")
+        table["value"] = pd.to_numeric(table["value"], errors="coerce")
+        return Standing.from_plain(plain, table)
+
+    def _seal(self, name: str, files: Mapping[str, str]) -> None:
+        write_json(self.path / name, {"key": self.key, "files": files, "sha256": self._digests(files)})
+
+    def _digests(self, files: Mapping[str, str]) -> dict[str, str]:
+        return {f: digest(self.path / f) for f in files.values()}
+
+    def _sealed(self, name: str) -> dict[str, str] | None:
+        """Names of the files under a seal, if they are all there as they were written."""
+        try:
+            seal = json.loads((self.path / name).read_text())
+            whole = seal["key"] == self.key and seal["sha256"] == self._digests(seal["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return dict(seal["files"]) if whole else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
