@@ -65,7 +65,7 @@ class Halves:
 
     def renamed(self, name: Mapping[str, str]) -> Halves:
         """The same under other identifiers."""
-        values, why, scored = (_named(part, name) for part in (self.values, self.why, self.scored))
+        values, why, scored = _named(self.values, name), _named(self.why, name), _named(self.scored, name)
         se = {name[i]: v for i, v in self.se.items()}
         return Halves(self.n_total, self.n_halved, self.reason, values, why, se, scored)
 
