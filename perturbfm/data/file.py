@@ -66,9 +66,11 @@ def load_file(
     dose_factor: float = 1.0,
     dose_delimiter: str | None = None,
     missing_doses: Sequence[Any] = (),
+    dose_pattern: str | None = None,
     dose_label_column: str | None = None,
     time_column: str | None = None,
     time_unit: str = "",
+    time_pattern: str | None = None,
     gene_column: str | None = None,
     gene_map: str | None = None,
     duplicate_genes: str = "refuse",
@@ -128,9 +130,12 @@ def load_file(
         dose_factor: What doses are multiplied by, 0.001 from nM to uM.
         dose_delimiter: What joins the doses of a combination; null means `delimiter`.
         missing_doses: Values that mean "no dose" (-666).
+        dose_pattern: Regular expression on each dose whose first group is its number, where doses are written with
+            words: `^([0-9.]+) ?uM$`.
         dose_label_column: Second column that says the dose as text; refused where the two disagree.
         time_column: Column of times after the intervention; controls have none.
         time_unit: Unit of the times.
+        time_pattern: Regular expression on each time whose first group is its number: `^([0-9.]+)h$`.
         gene_column: Column of `var` with gene names; null means its index.
         gene_map: Two-column TSV from gene identifier to name.
         duplicate_genes: `refuse`, or `sum` for counts.
@@ -180,8 +185,10 @@ def load_file(
         dose_factor=dose_factor,
         dose_delimiter=dose_delimiter,
         missing_doses=missing_doses,
+        dose_pattern=dose_pattern,
         dose_label_column=dose_label_column,
         time_column=time_column,
+        time_pattern=time_pattern,
         n_column=n_column,
         size_column=size_column,
     )
