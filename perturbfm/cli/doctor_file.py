@@ -160,9 +160,12 @@ def _loaded(found: Examination) -> PerturbDataset:
     from perturbfm import config, places
     from perturbfm.data.doctor.written import yaml_of
 
-    template = (places.conf_dir() / "data" / "file.yaml").read_text(encoding="utf-8")
-    keys = {**yaml.safe_load(template), **yaml.safe_load(yaml_of(found.proposal, found.about()))}
-    del keys["defaults"]
+    keys = yaml.safe_load(yaml_of(found.proposal, found.about()))
+    template = keys.pop("defaults")[0]
+    for name in dict.fromkeys([template, "file"]):
+        says = yaml.safe_load((places.conf_dir() / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+        keys = {**says, **keys}
+    keys.pop("defaults", None)
     dataset: PerturbDataset = config.build(OmegaConf.create(keys))
     return dataset
 
@@ -177,6 +180,7 @@ def _report(found: Examination, labels: Labels | None, refusal: Any, name: str) 
         "can_be_read": found.can_be_read and refusal is None,
         "columns": {str(c): _column(found, str(c)) for c in dict.fromkeys(s.obs.columns)},
         "layers": list(s.layers),
+        "keys": found.proposal.keys,
         "yaml": yaml_of(found.proposal, found.about()),
         "findings": [vars(f) for f in found.findings],
         "refusal": None if refusal is None else f"{type(refusal).__name__}: {refusal}",

@@ -106,6 +106,25 @@ def _controls_of_groups(
         yield Finding("controls_rarer", NOTE, message, "Noise of the controls sits in every delta; intervals count it.")
 
 
+def batches(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Batches without controls of their own: a difference between batches would pass for an effect."""
+    if p.pert is None or not p.pert.controls or "batch_column" in p.keys or p.keys.get("controls") == "baked_in":
+        return
+    context = [c for c in names_of(p.keys.get("context_column")) if c in s.obs.columns]
+    found = place.unmatched_batches(s, p.pert, context)
+    if found is None or p.keys.get("unit") == "pseudobulk":
+        return
+    c, lacking, n = found
+    message = (
+        f"{len(lacking)} of {n} levels of {c} hold perturbed rows with fewer than {place.LEAST_CONTROLS} controls "
+        f"beside them ({listed(lacking, 4)}): deltas are taken over all of them, with their differences"
+    )
+    fix = f"Set batch_column: {c} and leave those out with drop: {{{c}: [{listed(lacking, 2)}]}}."
+    if len(lacking) == n:
+        fix = "Nothing can mend that; hold out whole levels (covariates), and read effects with care."
+    yield Finding("batch_without_controls", WARN, message, fix)
+
+
 def confounding(s: Survey, p: Proposal) -> Iterator[Finding]:
     """A context that is one study, one batch or one kind of intervention cannot be told from it."""
     context = [c for c in names_of(p.keys.get("context_column")) if c in s.obs.columns]
@@ -230,6 +249,7 @@ HAZARDS: tuple[Hazard, ...] = (
     times,
     perturbed_genes_measured,
     groups,
+    batches,
     confounding,
     skipped_contexts,
     settings,

@@ -72,15 +72,18 @@ def combinations(s: Survey, p: Proposal) -> Iterator[Finding]:
 
 
 def _joined(labels: list[str], sign: str, controls: tuple[str, ...]) -> Iterator[Finding]:
-    joined = [label for label in labels if sign in label]
+    cut_of = {x: [q for q in map(str.strip, x.split(sign)) if q not in controls] for x in labels}
+    joined = [x for x, parts in cut_of.items() if len(parts) > 1]
+    if not joined:
+        return
     message = f"{len(joined)} of {len(labels)} labels are combinations joined by {sign!r}, e.g. {listed(joined[:1])}"
     yield Finding("combinations", NOTE, message, "Set delimiter: null if that sign belongs to names.")
-    cut = [[part.strip() for part in x.split(sign)] for x in joined]
+    cut = [cut_of[x] for x in joined]
     odd = [x for x, parts in zip(joined, cut, strict=True) if _is_cut_wrongly(parts)]
     if odd:
         fix = f"Give each another name: aliases: {{{odd[0]!r}: ...}}; the sign belongs to the name."
         yield Finding("delimiter_in_name", STOP, f"{listed(odd)} would be cut in the middle of a name", fix)
-    alone = {label for label in labels if sign not in label} | {*controls}
+    alone = {parts[0] for parts in cut_of.values() if len(parts) == 1}
     parts = {part for parts in cut for part in parts}
     lacking = sorted(parts - alone)
     if lacking:

@@ -57,7 +57,10 @@ def _map(k: dict[str, Any], rules: LabelRules) -> ObsMap:
         drop=k.get("drop", {}),
         dose_column=k.get("dose_column"),
         missing_doses=k.get("missing_doses", ()),
+        dose_delimiter=k.get("dose_delimiter"),
+        dose_pattern=k.get("dose_pattern"),
         time_column=k.get("time_column"),
+        time_pattern=k.get("time_pattern"),
     )
 
 

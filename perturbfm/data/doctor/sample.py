@@ -74,6 +74,14 @@ def names_in(path: Path, options: ReadOptions) -> tuple[tuple[str, ...], tuple[s
         return (*layers, *raw), tuple(sorted(uns)) if hasattr(uns, "keys") else ()
 
 
+def lacks_x(path: Path, options: ReadOptions) -> bool:
+    """Whether a file has the layout of AnnData, and no matrix in `X`."""
+    with refusing(path), _opened(path, options) as group:
+        if group is None:
+            return False
+        return "X" not in group or group["X"].attrs.get("encoding-type") == "null"
+
+
 @contextmanager
 def _opened(path: Path, options: ReadOptions) -> Iterator[Any]:
     """The group of AnnData's layout; None where the file has another one."""

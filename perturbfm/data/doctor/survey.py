@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from perturbfm.data.doctor.sample import Sample, names_in, sample_of
+from perturbfm.data.doctor import vocabulary
+from perturbfm.data.doctor.sample import Sample, lacks_x, names_in, sample_of
 from perturbfm.data.reader.raw import Raw, ReadOptions
 from perturbfm.data.reader.read import read_raw
 
@@ -58,6 +59,12 @@ class Survey:
     def n_obs(self) -> int:
         """Rows."""
         return len(self.raw.obs)
+
+    @cached_property
+    def known_genes(self) -> frozenset[str]:
+        """Names of genes, by the index and by columns of symbols."""
+        columns = [c for c in self.raw.var.columns if vocabulary.rank(str(c), vocabulary.SYMBOL) is not None]
+        return frozenset({*map(str, self.genes), *(str(v) for c in columns for v in self.raw.var[c])})
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -123,11 +130,19 @@ def survey(path: Path, options: ReadOptions | None = None) -> Survey:
     Raises:
         UnreadableFile: Missing, truncated, or of no known format.
     """
-    options = options or ReadOptions()
+    options = _with_layer(path, options or ReadOptions())
     raw = read_raw(path, options)
     n_bytes = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     layers, uns = names_in(path, options)
     return Survey(path, raw, n_bytes, layers, uns, sample_of(path, raw, options), options)
+
+
+def _with_layer(path: Path, options: ReadOptions) -> ReadOptions:
+    """Where `X` is empty a layer is looked at, one of counts first."""
+    if options.layer is not None or not path.exists() or not lacks_x(path, options):
+        return options
+    layers, _ = names_in(path, options)
+    return replace(options, layer=min(layers, key=vocabulary.layer_rank, default=None))
 
 
 def words(column: pd.Series) -> np.ndarray:
