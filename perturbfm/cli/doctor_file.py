@@ -28,12 +28,14 @@ def examine_file(arguments: argparse.Namespace) -> None:
     from perturbfm.data.doctor import examine
     from perturbfm.data.file import name_of
 
-    path = Path(arguments.file)
+    paths = _paths(arguments.file)
     start = time.perf_counter()
     given = _given(arguments.set)
-    stem = name_of(str(path))
+    stem = name_of(str(paths[0] if len(paths) == 1 else paths[0].absolute().parent))
     called = _name(arguments, stem)
-    found = examine(path, arguments.name or stem, given)
+    if len(paths) > 1 and len(arguments.file) == 1:
+        given["path"] = str(Path(arguments.file[0]).absolute())
+    found = examine(paths, arguments.name or stem, given)
     labels, refusal = _labels(found)
     report = _report(found, labels, refusal, called)
     report["renamed"] = (
@@ -45,6 +47,13 @@ def examine_file(arguments: argparse.Namespace) -> None:
     if refusal is not None:
         raise refusal
     _refuse_stopped(found)
+
+
+def _paths(said: list[str]) -> list[Path]:
+    """Files that are named, or that a pattern finds."""
+    from perturbfm.data.several import paths_of
+
+    return paths_of(said)
 
 
 def _refuse_stopped(found: Examination) -> None:

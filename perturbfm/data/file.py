@@ -24,11 +24,8 @@ from perturbfm.data.mapped import mapped_matrix
 from perturbfm.data.obs_map import ObsMap, label_rows
 from perturbfm.data.preprocess import normalise_log1p
 from perturbfm.data.reader.raw import Raw, ReadOptions
-from perturbfm.data.several import paths_of, read_files, stem_of
+from perturbfm.data.several import FILE_NAME, paths_of, read_files, stem_of
 from perturbfm.errors import BadValue
-
-_FILE = "file_name"
-"""Column that holds the file's name where the context is that and no column is named."""
 
 
 def load_file(
@@ -160,7 +157,7 @@ def load_file(
     _check_target(scale, target_sum)
     check_duplicate_option(duplicate_genes, scale)
     if file_context:
-        file_column = file_column or _FILE
+        file_column = file_column or FILE_NAME
     name = name_of(path) if name is None else name
     match = match_of(match, batch_column)
     context, said = _one_context(name, context_column, context, file_context)

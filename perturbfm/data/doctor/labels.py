@@ -13,6 +13,7 @@ from perturbfm.data.doctor.examine import Examination
 from perturbfm.data.file import match_of
 from perturbfm.data.label import LabelRules
 from perturbfm.data.obs_map import ObsMap, label_rows
+from perturbfm.data.several import FILE_NAME
 from perturbfm.types import Labels
 
 UNREAD = "unread"
@@ -42,7 +43,7 @@ def labels_of(found: Examination) -> Labels:
 def _map(k: dict[str, Any], rules: LabelRules) -> ObsMap:
     return ObsMap(
         k["pert_column"],
-        k.get("context_column"),
+        FILE_NAME if k.get("file_context") else k.get("context_column"),
         k.get("batch_column"),
         rules,
         context=k.get("context") or str(k["name"]),

@@ -15,6 +15,7 @@ from perturbfm.data.doctor.column import PertColumn
 from perturbfm.data.doctor.finding import listed
 from perturbfm.data.doctor.scale import SCALED, UNLOGGED, ScaleEvidence, row_sums, scale_of
 from perturbfm.data.doctor.survey import Survey, words
+from perturbfm.data.several import FILE_NAME, stem_of
 from perturbfm.errors import UnreadableFile
 
 TARGET_SUM = 10000.0
@@ -57,7 +58,8 @@ def propose(survey: Survey, name: str, given: dict[str, Any]) -> Proposal:
     pert = column.pert_column(survey, given)
     control = column.is_control(survey, pert) if pert is not None else None
     scale = scale_of(survey, control)
-    p = Proposal({"name": name, "path": str(survey.path.absolute())}, {}, pert, scale, control)
+    p = Proposal({"name": name, "path": _path(survey)}, {}, pert, scale, control)
+    _files(survey, p)
     _matrix(survey, p, given)
     if pert is None:
         p.set("pert_column", UNKNOWN, f"no column reads like perturbations: {listed(survey.obs.columns, 12) or 'none'}")
@@ -79,6 +81,19 @@ def propose(survey: Survey, name: str, given: dict[str, Any]) -> Proposal:
         for key in {"target_sum", "size_column"} - set(given):
             p.keys.pop(key, None)
     return p
+
+
+def _path(survey: Survey) -> str | list[str]:
+    paths = [str(path.absolute()) for path in (survey.path, *survey.more)]
+    return paths if survey.more else paths[0]
+
+
+def _files(survey: Survey, p: Proposal) -> None:
+    """What several files need to be one data set."""
+    if survey.more and str(survey.obs.index[0]).startswith(f"{stem_of(survey.path)}:"):
+        p.set("prefix_cells", True, "the same cell ids occur in several files")
+    if survey.raw.notes and any("genes common to" in note for note in survey.raw.notes):
+        p.set("genes", "intersect", survey.raw.notes[-1])
 
 
 def _matrix(survey: Survey, p: Proposal, given: dict[str, Any]) -> None:
@@ -189,6 +204,9 @@ def _context(survey: Survey, p: Proposal, pert: PertColumn, given: dict[str, Any
     context = [c for c in (one, *more) if c is not None]
     if not context:
         p.set("context_column", None, "no column of cell lines or types: one context, named after the data set")
+    elif context == [FILE_NAME] and survey.more:
+        p.set("context_column", None, "the context is the file's name")
+        p.set("file_context", True, f"{len(survey.more) + 1} files: {listed(survey.levels(FILE_NAME).index)}")
     elif len(context) == 1:
         p.set("context_column", context[0], f"{survey.levels(context[0]).size} contexts")
     else:

@@ -18,6 +18,7 @@ CONTEXT = (
     "cell_type", "cell_line", "context_id", "context", "condition1", "cell_line_id", "cell_id", "cell_type_name",
     "cell_line_name", "celltype_name", "seurat_annotations", "cell", "line", "tissue", "tissue_type", "cell_name",
     "cell_state", "annotation", "louvain", "leiden", "seurat_clusters", "cluster",
+    "file_name",
 )  # fmt: skip
 CLUSTER = ("louvain", "leiden", "seurat_clusters", "cluster", "clusters")
 BATCH = (

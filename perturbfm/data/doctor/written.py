@@ -28,7 +28,7 @@ _ORDER = (
 def yaml_of(proposal: Proposal, about: str) -> str:
     """The text of `conf/data/<name>.yaml`."""
     keys = {k: v for k, v in proposal.keys.items() if k not in _DEFAULTS or _DEFAULTS[k] != v}
-    if keys["name"] == name_of(str(keys["path"])):
+    if keys["name"] == name_of(keys["path"]):
         del keys["name"]  # the loader names a data set after its file
     template, left = ("file", {}) if len(keys) < MOST_LINES else _shortest(keys)
     keys = {k: v for k, v in {**keys, **left}.items() if k not in left or left[k] is not _LEFT}

@@ -194,3 +194,56 @@ def test_many_keys_are_left_to_a_template_until_ten_lines_are_left(write, home, 
 def test_few_keys_are_all_written(examined):
     found = examined(PLAIN)
     assert "control_labels" in yaml.safe_load(yaml_of(found.proposal, "about"))
+
+
+# --- several files -----------------------------------------------------------------------------------
+
+
+def lines_of(write, name="{}.h5", cell_line=True, **options):
+    """A file for each of three cell lines, as STATE keeps them."""
+    for i, line in enumerate(("hepg2", "jurkat", "k562")):
+        columns = {"gene": rows({"non-targeting": N, "KLF1": N, "MYC": N}), "gem_group": turns([1, 2], 3 * N)}
+        columns |= {"cell_line": [line] * 3 * N} if cell_line else {}
+        path = write(columns, x=counts(3 * N, len(GENES), seed=i), name=name.format(line), **options)
+    return path.parent
+
+
+def test_a_pattern_of_files_is_one_data_set(write, home, capsys):
+    folder = lines_of(write)
+    assert main(["doctor", f"{folder}/*.h5", "--name", "mine", "--set", "mode=knockdown"]) == 0
+    assert "hepg2.h5 and 2 more: 540 cells x 10 genes" in capsys.readouterr().out
+    data = load("mine")
+    assert (data.n_obs, sorted(set(data.obs["context_id"]))) == (9 * N, ["hepg2", "jurkat", "k562"])
+    assert sorted(set(data.obs["batch_id"])) == ["1", "2"]
+    assert data.obs.index[0] == "hepg2:c0"
+
+
+def test_files_that_do_not_say_their_line_are_named_by_it(write, home, capsys):
+    folder = lines_of(write, cell_line=False)
+    paths = [str(p) for p in sorted(folder.glob("*.h5"))]
+    assert main(["doctor", *paths, "--name", "mine", "--set", "mode=knockdown"]) == 0
+    assert yaml.safe_load((home / "conf" / "data" / "mine.yaml").read_text())["file_context"] is True
+    data = load("mine")
+    assert sorted(set(data.obs["context_id"])) == ["hepg2", "jurkat", "k562"]
+
+
+def test_several_files_have_the_genes_they_share(write, home, capsys):
+    folder = lines_of(write)
+    write(
+        {"gene": rows({"non-targeting": N, "KLF1": N}), "gem_group": 1, "cell_line": "rpe1"},
+        genes=GENES[::-1],
+        name="rpe1.h5",
+    )
+    write(
+        {"gene": rows({"non-targeting": N, "KLF1": N}), "gem_group": 1, "cell_line": "x"}, genes=GENES[:8], name="x.h5"
+    )
+    found = examine(sorted(folder.glob("*.h5")), "made")
+    assert (found.proposal.keys["genes"], found.survey.n_obs, len(found.survey.genes)) == ("intersect", 13 * N, 8)
+    write({"gene": rows({"non-targeting": N, "KLF1": N})}, genes=list("abcdefgh"), name="other.h5")
+    assert main(["doctor", f"{folder}/*.h5"]) == 2
+    assert "do not have the same genes" in capsys.readouterr().err
+
+
+def test_a_pattern_without_files_is_refused(home, capsys):
+    assert main(["doctor", "nothing/*.h5"]) == 2
+    assert "a pattern that files match" in capsys.readouterr().err
