@@ -84,7 +84,7 @@ def groups(s: Survey, p: Proposal) -> Iterator[Finding]:
         yield Finding(
             "few_cells", WARN, share, "Their deltas are mostly noise; set preprocess.cells or read their intervals."
         )
-    if p.keys.get("controls") != "baked_in" and p.pert.controls:
+    if p.keys.get("controls") not in ("baked_in", "subtract") and p.pert.controls:
         yield from _controls_of_groups(p, context, place_n, treated, int(size.max()))
 
 

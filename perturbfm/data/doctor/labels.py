@@ -10,7 +10,7 @@ import pandas as pd
 from perturbfm.data.check import check_labels
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.doctor.examine import Examination
-from perturbfm.data.file import match_of
+from perturbfm.data.file import SUBTRACT, match_of
 from perturbfm.data.label import LabelRules
 from perturbfm.data.obs_map import ObsMap, label_rows
 from perturbfm.data.several import FILE_NAME
@@ -35,8 +35,12 @@ def labels_of(found: Examination) -> Labels:
         k.get("aliases", {}),
     )
     table, _, _ = label_rows(found.survey.obs, _map(k, rules))
-    declared = Declaration(str(k["name"]), "log1p", controls=k.get("controls", "cells"), delimiter=k.get("delimiter"))
+    subtracted = k.get("controls") == SUBTRACT
+    controls = "cells" if subtracted else k.get("controls", "cells")
+    declared = Declaration(str(k["name"]), "log1p", controls=controls, delimiter=k.get("delimiter"))
     check_labels(table, declared, needs_controls=True)
+    if subtracted:
+        return _labels(table[~table["is_control"]], {**k, "controls": "baked_in"})
     return _labels(table, k)
 
 

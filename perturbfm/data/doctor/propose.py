@@ -20,6 +20,9 @@ from perturbfm.errors import UnreadableFile
 
 TARGET_SUM = 10000.0
 UNKNOWN = "???"
+LEAST_DIVIDED = 10
+"""Control rows of a context from which splits can give a half to the model and a half to the truth."""
+
 READABLE = ("counts", "log1p", "log2")
 """What a layer that is taken instead of X may hold."""
 
@@ -349,3 +352,15 @@ def _unit(survey: Survey, p: Proposal, pert: PertColumn) -> None:
     size = pd.DataFrame({c: survey.words(c)[treated] for c in dict.fromkeys(used)}).value_counts()
     if len(size) and float((size == 1).mean()) > 0.9:
         p.set("unit", "pseudobulk", f"{len(size)} conditions, one row each")
+        _subtract(survey, p, pert)
+
+
+def _subtract(survey: Survey, p: Proposal, pert: PertColumn) -> None:
+    """Controls of a pseudobulk that are too few to be divided are subtracted."""
+    place_of = [c for k in ("context_column", "batch_column") for c in names_of(p.keys.get(k)) if c in survey.obs]
+    control = column.is_control(survey, pert)
+    fewest = pd.Series(survey.words(place_of)[control], dtype=object).value_counts().min()
+    if control.any() and p.keys.get("scale") in READABLE and fewest < LEAST_DIVIDED:
+        p.set(
+            "controls", "subtract", f"{int(fewest)} control rows in a context cannot be divided: differences from them"
+        )
