@@ -106,6 +106,8 @@ def read_labels(text_n: np.ndarray, rules: LabelRules) -> Labelling:
 def _written(label: str, rules: LabelRules) -> list[str]:
     """Parts as written; a whole label may have another name, and a whole control label is never cut."""
     label = rules.aliases.get(label, label)
+    if label not in rules.control_labels:
+        label = label.strip()
     if label in rules.control_labels or not rules.delimiter or rules.delimiter not in label:
         return [label]
     return [part.strip() for part in label.split(rules.delimiter)]

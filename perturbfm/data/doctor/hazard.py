@@ -22,6 +22,8 @@ from perturbfm.data.doctor.hazard_label import (
     missing_labels,
     number_of_parts,
     other_columns,
+    other_spellings,
+    second_targets,
     unused_categories,
 )
 from perturbfm.data.doctor.propose import UNKNOWN, Proposal, layer_scale
@@ -258,6 +260,8 @@ HAZARDS: tuple[Hazard, ...] = (
     missing_labels,
     gene_ids,
     label_variants,
+    other_spellings,
+    second_targets,
     unused_categories,
     other_columns,
     names,

@@ -59,7 +59,8 @@ def combinations(s: Survey, p: Proposal) -> Iterator[Finding]:
     labels = [str(x) for x in s.levels(p.pert.name).index if str(x) not in (*p.pert.controls, *p.pert.missing)]
     sign = p.pert.delimiter
     if sign is not None:
-        yield from _joined(labels, sign, p.pert.controls)
+        named = {str(x) for x in p.keys.get("aliases") or {}}
+        yield from _joined([x for x in labels if x not in named], sign, p.pert.controls)
         return
     for other in ("+", ",", "|", "&", ";"):
         with_sign = [x for x in labels if other in x.strip(other)]
@@ -157,7 +158,11 @@ def label_variants(s: Survey, p: Proposal) -> Iterator[Finding]:
     """One perturbation under two spellings would stand on both sides of a split."""
     if p.pert is None:
         return
-    labels = pd.Series([str(x) for x in s.levels(p.pert.name).index], dtype=object)
+    written = [str(x) for x in s.levels(p.pert.name).index]
+    if spaced := [x for x in written if x != x.strip()]:
+        message = f"{len(spaced)} labels begin or end with a space: {listed(map(repr, spaced))}"
+        yield Finding("spaces", NOTE, message, "They are read without it.")
+    labels = pd.Series(list(dict.fromkeys(x.strip() for x in written)), dtype=object)
     plain = labels.str.lower().str.replace(r"[\s_\-]+", "", regex=True)
     same = labels.groupby(plain).agg(list)
     same = same[same.str.len() > 1]
@@ -167,6 +172,39 @@ def label_variants(s: Survey, p: Proposal) -> Iterator[Finding]:
         yield Finding(
             "label_variants", WARN, f"{len(same)} labels in several spellings: {shown}", "Set aliases: {one: other}."
         )
+
+
+def other_spellings(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Contexts and batches in two spellings are two."""
+    for c in dict.fromkeys([*names_of(p.keys.get("context_column")), *names_of(p.keys.get("batch_column"))]):
+        if c not in s.text:
+            continue
+        names = pd.Series([str(x) for x in s.levels(c).index], dtype=object)
+        same = names.groupby(names.str.strip().str.casefold()).agg(list)
+        same = same[same.str.len() > 1]
+        if len(same):
+            shown = "; ".join(" = ".join(repr(v) for v in x) for x in same[:3])
+            message = f"{len(same)} levels of {c} in several spellings: {shown}"
+            yield Finding("level_variants", WARN, message, "Write each one way in the file: they are read as two.")
+
+
+def second_targets(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """A second column of the same labels, other than the first in treated rows, makes combinations of them."""
+    if p.pert is None:
+        return
+    first, controls = s.words(p.pert.name), [*p.pert.controls, *p.pert.missing]
+    known = set(s.levels(p.pert.name).index) - {*controls, ""}
+    for c in p.pert.others:
+        second = s.words(c)
+        own = set(s.levels(c).index) - {*controls, ""}
+        both = ~np.isin(first, controls) & ~np.isin(second, controls) & (second != "") & (first != second)
+        if len(own & known) < 2 or len(own & known) < 0.5 * len(own) or not both.any():
+            continue
+        i = int(np.flatnonzero(both)[0])
+        n, pair = int(both.sum()), f"{first[i]} and {second[i]}"
+        message = f"{n} rows have one target in {p.pert.name} and another in {c}, e.g. {pair}"
+        fix = "Join the two into a column of their own (A+B) in the file and name it in pert_column, with delimiter."
+        yield Finding("second_target", STOP, message, fix)
 
 
 def unused_categories(s: Survey, p: Proposal) -> Iterator[Finding]:

@@ -247,3 +247,36 @@ def test_several_files_have_the_genes_they_share(write, home, capsys):
 def test_a_pattern_without_files_is_refused(home, capsys):
     assert main(["doctor", "nothing/*.h5"]) == 2
     assert "a pattern that files match" in capsys.readouterr().err
+
+
+# --- labels that look alike --------------------------------------------------------------------------
+
+
+def test_spaces_around_labels_are_dropped_and_told(write, home, capsys):
+    labels = [x + " " if x == "KLF1" and i % 3 else x for i, x in enumerate(PLAIN["perturbation"])]
+    assert main(["doctor", str(write({"perturbation": labels}))]) == 0
+    said = capsys.readouterr().out
+    assert "spaces: 1 labels begin or end with a space" in said
+    assert "label_variants" not in said
+    assert sorted(set(load("made").obs["pert_id"])) == ["KLF1", "MYC", "control"]
+
+
+def test_a_context_in_two_spellings_is_told(examined, expect):
+    lines = ["K562", "k562 "]
+    found = examined({"perturbation": rows(LABELS, lines), "cell_line": contexts_of({"x": 3 * N}, lines)})
+    expect(found, "level_variants", "warn", "1 levels of cell_line", "'K562' = 'k562 '")
+
+
+def test_a_second_column_of_targets_stops(examined, expect):
+    first = rows({"NegCtrl": N, "KLF1": N, "MYC": N, "ATM": N})
+    second = ["MYC" if x == "KLF1" and i % 2 else "ATM" if i % 7 == 0 else "NegCtrl" for i, x in enumerate(first)]
+    found = examined({"guide_target_1": first, "guide_target_2": second})
+    expect(found, "second_target", "stop", "guide_target_2, e.g. KLF1 and ", "A+B")
+    same = examined({"guide_target_1": first, "guide_target_2": first})
+    assert "second_target" not in names(same)
+
+
+def test_an_alias_settles_a_delimiter_in_a_name(examined, expect):
+    columns = {"condition": rows({"DMSO": N, "(+)-JQ1": N, "SAHA": N, "AR42": N, "SAHA+AR42": N})}
+    expect(examined(columns), "delimiter_in_name", "stop", "(+)-JQ1")
+    assert examined(columns, {"aliases": {"(+)-JQ1": "JQ1"}}).can_be_read
