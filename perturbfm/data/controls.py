@@ -134,14 +134,14 @@ def subtract_controls(
         ContextWithoutControls: A context, or a batch of it, has no control row.
     """
     control = obs["is_control"].to_numpy(dtype=bool)
-    place = [obs[c].to_numpy(dtype=object) for c in ("context_id", "batch_id")]
-    matched = match_controls(x_ng, *place, np.flatnonzero(control), by=declared.match)
+    context_n, batch_n = (obs[c].to_numpy(dtype=object) for c in ("context_id", "batch_id"))
+    matched = match_controls(x_ng, context_n, batch_n, np.flatnonzero(control), by=declared.match)
     rows, dense = np.flatnonzero(~control), _dense(x_ng)
     if variance_ng is not None:
         variance_ng = _dense(variance_ng)
         if declared.variance == "sampling":
             n_k = np.bincount(matched.row_n[control])
-            beside = match_controls(variance_ng, *place, np.flatnonzero(control), by=declared.match)
+            beside = match_controls(variance_ng, context_n, batch_n, np.flatnonzero(control), by=declared.match)
             variance_ng = variance_ng + beside.take(slice(None)) / n_k[matched.row_n][:, None]
         variance_ng = variance_ng[rows].astype(np.float32)
     note = f"differences from the mean of {int(control.sum())} control rows by {declared.match}, which are left out"
