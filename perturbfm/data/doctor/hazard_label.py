@@ -195,6 +195,8 @@ def second_targets(s: Survey, p: Proposal) -> Iterator[Finding]:
     first, controls = s.words(p.pert.name), [*p.pert.controls, *p.pert.missing]
     known = set(s.levels(p.pert.name).index) - {*controls, ""}
     for c in p.pert.others:
+        if place.told_by(s, c, [p.pert.name]) or place.told_by(s, p.pert.name, [c]):
+            continue  # other names of the same labels
         second = s.words(c)
         own = set(s.levels(c).index) - {*controls, ""}
         both = ~np.isin(first, controls) & ~np.isin(second, controls) & (second != "") & (first != second)

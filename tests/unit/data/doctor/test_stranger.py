@@ -274,6 +274,8 @@ def test_a_second_column_of_targets_stops(examined, expect):
     expect(found, "second_target", "stop", "guide_target_2, e.g. KLF1 and ", "A+B")
     same = examined({"guide_target_1": first, "guide_target_2": first})
     assert "second_target" not in names(same)
+    renamed = ["ATM2" if x == "ATM" else "KLF1" if x == "MYC" else "MYC" if x == "KLF1" else x for x in first]
+    assert "second_target" not in names(examined({"guide_target_1": first, "guide_target_2": renamed}))
 
 
 def test_an_alias_settles_a_delimiter_in_a_name(examined, expect):
