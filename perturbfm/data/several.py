@@ -16,6 +16,9 @@ from perturbfm.data.reader.raw import Raw, ReadOptions
 from perturbfm.data.reader.read import read_raw
 from perturbfm.errors import BadValue, DuplicateNames, GenesDiffer, UnknownValue, UnreadableFile, nearest
 
+FILE_NAME = "file_name"
+"""Column that holds the file's name where the context is that and no column is named."""
+
 _SUFFIXES = (".gz", ".bz2", ".h5ad", ".h5mu", ".h5", ".hdf5", ".zarr", ".csv", ".tsv", ".txt", ".mtx")
 
 
@@ -73,9 +76,9 @@ def read_files(
     for path in paths:
         raw = read_raw(path, options)
         names, notes = gene_names(raw.var, gene_column, gene_map)
-        obs = _with_file(raw, path, file_column, values[path], prefix_cells)
+        obs = with_file(raw, path, file_column, values[path], prefix_cells)
         parts.append(Raw(raw.name, obs, pd.DataFrame(index=names), raw.load, (*raw.notes, *notes), raw.stored))
-    return parts[0] if len(parts) == 1 else _stacked(parts, genes)
+    return parts[0] if len(parts) == 1 else stacked(parts, genes)
 
 
 def _check_genes_option(genes: str) -> None:
@@ -102,7 +105,8 @@ def _file_values(paths: Sequence[Path], column: str | None, values: Mapping[str,
     return {p: str(values.get(s, s)) for p, s in zip(paths, stems, strict=True)}
 
 
-def _with_file(raw: Raw, path: Path, column: str | None, value: str, prefix_cells: bool) -> pd.DataFrame:
+def with_file(raw: Raw, path: Path, column: str | None, value: str, prefix_cells: bool) -> pd.DataFrame:
+    """A file's table of cells with a column that names the file, and its name before each id."""
     obs = raw.obs
     if column is not None:
         if column in obs.columns:
@@ -118,7 +122,8 @@ def _with_file(raw: Raw, path: Path, column: str | None, value: str, prefix_cell
     return obs
 
 
-def _stacked(parts: list[Raw], genes: str) -> Raw:
+def stacked(parts: list[Raw], genes: str) -> Raw:
+    """Files below one another, on the genes they have in common, which are all of them unless `intersect` is said."""
     _check_cells(parts)
     names, notes = _common_genes(parts, genes)
     order = [None if p.var.index.equals(names) else p.var.index.get_indexer(names) for p in parts]

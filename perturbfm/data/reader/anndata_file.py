@@ -111,9 +111,9 @@ def _place(group: Any, layer: str | None) -> str:
         if "X" not in group:
             raise UnreadableFile(
                 "The file has no matrix",
-                given=f"X is empty, layers {', '.join(layers) or 'none'}",
-                expected="X, or data.layer",
-                fix="Name a layer.",
+                given=f"X is empty, layers {', '.join([*layers, *(['raw'] if raw else [])]) or 'none'}",
+                expected="X, or a layer that is named",
+                fix="Set data.layer to the one that holds the values.",
             )
         return "X"
     if layer in layers:
