@@ -16,7 +16,7 @@ from perturbfm.data.csr_cache import cached_csr, open_csr
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.group_statistics import group_statistics
 from perturbfm.data.preprocess import normalise_log1p
-from perturbfm.data.scatter import Scatter
+from perturbfm.data.scatter import subtract_into
 from perturbfm.errors import ScaleMismatch, ValuesNegative, ValuesNotFinite
 
 
@@ -56,22 +56,22 @@ def test_text_in_blocks_gives_the_bytes_of_one_dump(monkeypatch, rows):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, lambda x: sparse.csr_matrix(x.astype(np.float64))])
-def test_rows_are_added_in_place(kind):
+def test_rows_less_rows_of_a_table_are_written_over_whatever_was_there(kind):
     x = np.array([[1, 0, 2.5], [0, 0, 0], [0, 4, 0]], dtype=np.float32)
-    scatter = Scatter()
+    table, group = np.array([[0, 1, 2], [5, 5, 5]], dtype=np.float32), np.array([1, 0, 0, 1])
     for rows in ([2, 0], [1], [0, 0, 1, 2], []):
-        out = np.full((len(rows), 3), 10, dtype=np.float32)
-        scatter.add(kind(x), np.array(rows, dtype=np.int64), out)
-        np.testing.assert_array_equal(out, 10 + x[rows])
+        out = np.full((len(rows), 3), np.nan, dtype=np.float32)
+        subtract_into(kind(x), np.array(rows, dtype=np.int64), table, group[: len(rows)], out)
+        np.testing.assert_array_equal(out, x[rows] - table[group[: len(rows)]])
 
 
-def test_rows_are_added_from_a_matrix_with_wide_indices():
+def test_rows_are_read_from_a_matrix_with_wide_indices_and_one_that_may_not_be_written():
     x = sparse.csr_matrix(np.eye(3, dtype=np.float32))
+    x.data.flags.writeable = False
     x.indices, x.indptr = x.indices.astype(np.int64), x.indptr.astype(np.int64)
-    out, scatter = np.zeros((2, 3), dtype=np.float32), Scatter()
-    scatter.add(sparse.csr_matrix(np.eye(3, dtype=np.float32)), np.array([0, 1]), out)
-    scatter.add(x, np.array([2, 1]), out)
-    np.testing.assert_array_equal(out, [[1, 0, 1], [0, 2, 0]])
+    out = np.zeros((2, 3), dtype=np.float32)
+    subtract_into(x, np.array([2, 1]), np.ones((1, 3), np.float32), np.zeros(2, np.int64), out)
+    np.testing.assert_array_equal(out, [[-1, -1, 0], [-1, 0, -1]])
 
 
 def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
