@@ -9,7 +9,7 @@ import numpy as np
 
 from perturbfm.split.audit.case import COMBINATION, OTHERS, TEST, Case, Column
 from perturbfm.split.audit.finding import Finding, found, not_applicable, not_checked
-from perturbfm.split.audit.naming import canonical, gene_of_guide, lowered, parts_of
+from perturbfm.split.audit.naming import canonical, gene_of_guide, parts_of
 from perturbfm.split.split import FOLDS
 
 UNDECLARED = ("+", ",", "|", "&", ";", "_", "/")
@@ -79,7 +79,7 @@ def combination_parts_held_out(case: Case) -> Iterator[Finding]:
     if not case.about_perturbations:
         yield not_applicable("perturbations are not held out")
         return
-    aliases, delimiter = lowered(case.evidence.aliases), case.labels.delimiter
+    aliases, delimiter = case.other_names, case.labels.delimiter
     known = {*case.pert.names}
     cut = [parts_of(n, delimiter) if delimiter else undeclared_parts(n, known) for n in case.pert.names]
     parts = [[canonical(p, None, aliases) for p in some] for some in cut]
@@ -101,7 +101,7 @@ def undeclared_parts(name: str, known: Collection[str]) -> list[str]:
 
 
 def _combinations_elsewhere(case: Case, parts: list[list[tuple[str, ...]]]) -> Iterator[Finding]:
-    aliases = lowered(case.evidence.aliases)
+    aliases = case.other_names
     tested = np.unique(case.pert.code_n[case.tested("perturbation")])
     held = {parts[code][0] for code in tested if len(parts[code]) == 1}
     held |= {canonical(n.partition("@")[0], case.labels.delimiter, aliases) for n in case.holdout("perturbation") or ()}
@@ -166,7 +166,7 @@ def guides_of_one_gene_split(case: Case) -> Iterator[Finding]:
         return
     test = np.zeros(case.labels.n_obs, dtype=bool)
     test[case.tested("perturbation")] = True
-    known = {g.casefold() for g in (*case.evidence.genes, *case.pert.names, *(case.evidence.aliases or {}))}
+    known = {g.casefold() for g in (*case.evidence.genes, *case.pert.names, *case.evidence.other_names)}
     for source, guide, gene_of, sure in _guide_columns(case):
         by_gene: dict[str, set[int]] = defaultdict(set)
         for code in range(len(guide.names)):

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from perturbfm.split.audit.case import OTHERS, Case
 from perturbfm.split.audit.finding import Finding, found, not_checked
-from perturbfm.split.audit.naming import canonical, lowered
+from perturbfm.split.audit.naming import canonical
 
 EQUAL = 0.999
 """Correlation with a true delta from which a vector is that delta."""
@@ -114,7 +114,7 @@ class _TestNames:
     def __init__(self, case: Case) -> None:
         labels, rows = case.labels, case.split.test_idx
         others = set().union(*(case.pert.at(case.fold(name)) for name in OTHERS))
-        self._aliases, self._delimiter = lowered(case.evidence.aliases), labels.delimiter
+        self._aliases, self._delimiter = case.other_names, labels.delimiter
         self._pert = {self._canonical(p): "shared" if p in others else "test" for p in sorted(case.pert.at(rows))}
         pairs = {(str(labels.context_n[r]), str(labels.pert_n[r]), str(labels.mode_n[r])) for r in rows}
         self._condition = {f"{c}|{p}@{m}".casefold() for c, p, m in pairs}
