@@ -195,6 +195,49 @@ def test_a_cell_copied_under_another_id_is_found(form):
     assert "test, train" in finding.given
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize(
+    "again",
+    [lambda x: x * 3, lambda x: np.log1p(1e4 * x / x.sum()), lambda x: np.log2(1 + x)],
+    ids=["scaled", "normalised", "logged"],
+)
+@pytest.mark.parametrize(("one", "other"), [("train", "test"), ("calib", "test"), ("val", "calib"), ("train", "val")])
+def test_a_cell_copied_after_another_normalisation_is_found(form, again, one, other):
+    toy = Toy()
+    first, second = toy.rows(one)[5], toy.rows(other)[7]
+    toy.x_ng[:, ::3] = 0
+    toy.x_ng[second] = again(toy.x_ng[first])
+    (finding,) = only(toy.audit(x_ng=form(toy.x_ng)), "duplicated_expression")
+    words = "refuse: Rows of different folds have the same expression but for a normalisation: 2 rows in 1 groups, in "
+    assert said(finding).startswith(words + ", ".join(sorted((one, other))))
+
+
+def test_a_control_that_is_truth_after_another_normalisation_is_found():
+    toy = Toy()
+    toy.x_ng[toy.rows("reference")[0]] = 2 * toy.x_ng[toy.rows("input")[0]]
+    (finding,) = only(toy.audit(), "controls_shared")
+    assert said(finding).startswith(
+        "refuse: Input and reference controls have the same expression but for a normalisation"
+    )
+
+
+def test_counts_of_the_same_genes_in_another_order_of_size_are_another_cell():
+    toy = Toy()
+    toy.x_ng = np.random.Generator(np.random.PCG64(1)).poisson(3, toy.x_ng.shape).astype(np.float32)
+    train, test = toy.rows("train")[5], toy.rows("test")[7]
+    toy.x_ng[test] = 2 * toy.x_ng[train]
+    assert only(toy.audit(), "duplicated_expression")[0].verdict == "warn"  # fewer than ten values: may be chance
+    low, high = np.argsort(toy.x_ng[test])[[-3, -1]]
+    toy.x_ng[test, [low, high]] = toy.x_ng[test, [high, low]]
+    assert not only(toy.audit(), "duplicated_expression")
+
+
+def test_nearly_empty_cells_of_one_gene_are_no_copies_of_each_other():
+    toy = Toy()
+    toy.x_ng[:, 5:] = 0
+    assert not only(toy.audit(), "duplicated_expression")
+
+
 def test_equal_rows_of_few_genes_are_counted_apart():
     toy = Toy()
     toy.x_ng[[toy.rows("train")[5], toy.rows("test")[7]], 12:] = 0
@@ -210,7 +253,7 @@ def test_equal_rows_within_a_fold_and_other_values_are_no_finding():
     toy.x_ng[a] = toy.x_ng[b]
     c, d = toy.rows("train")[0], toy.rows("test")[5]
     toy.x_ng[c] = toy.x_ng[d]
-    toy.x_ng[c, 3] = np.nextafter(toy.x_ng[c, 3], np.float32(9))
+    toy.x_ng[c, 3] = toy.x_ng[c].max() + 1
     assert not only(toy.audit(), "duplicated_expression")
 
 
