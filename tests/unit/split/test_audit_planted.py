@@ -268,6 +268,41 @@ def test_a_perturbation_under_another_spelling_is_found(name):
     assert sorted(finding.examples[0].split(" = ")) == sorted(["F", name])
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("TNF-a", "TNF\u2010a"), ("Caf\u00e9", "Cafe\u0301"), ("IL 2", "IL\u00a02"), ("\u00b5X", "\u03bcX")],
+    ids=["hyphen", "accent", "space", "micro"],
+)
+def test_one_name_in_two_encodings_is_found(one, other):
+    assert one != other
+    (finding,) = only(Toy({**FOLDS, one: "train", other: "test"}).audit(), "perturbation_under_two_labels")
+    assert finding.verdict == "refuse"
+
+
+LIKE = [
+    *(("HLA-A", "HLA_A"), ("HLA-A", "HLAA"), ("IL-2", "IL2"), ("IFN-\u03b2", "IFN-beta"), ("sgTP53", "TP53")),
+    *(("TP53_KO", "TP53"), ("TP53-OE", "tp53"), ("A+C-D", "c_d+A")),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), LIKE)
+@pytest.mark.parametrize("place", ["train", "val", "calib"])
+def test_names_that_differ_in_separators_or_in_how_a_gene_was_hit_are_warned_of(one, other, place):
+    found = all_of(Toy({**FOLDS, one: place, other: "test"}).audit(), "perturbation_under_two_labels")
+    assert [(f.verdict, f.examples) for f in found] == [("warn", (" = ".join(sorted((one, other))),))]
+    assert said(found[0]).startswith("warn: Perturbations of different folds may be one under two labels")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("IGHV1-24", "IGHV12-4"), ("A+B", "A+C"), ("drug_1.0", "drug_10"), ("sgK1", "K1"), ("MAPK1", "MAPK3")],
+)
+def test_names_that_differ_in_more_than_that_are_two(one, other):
+    aliases = {"sgK1": "SGK1"}
+    found = Toy({**FOLDS, one: "train", other: "test"}).audit(aliases=aliases)
+    assert not all_of(found, "perturbation_under_two_labels")
+
+
 def test_parts_in_another_order_or_under_another_delimiter_are_found():
     toy = Toy({**FOLDS, "A_B": "test", "B,A": "test"})
     found = all_of(toy.audit(), "perturbation_under_two_labels")
@@ -344,6 +379,14 @@ def test_guides_of_one_gene_in_two_folds_are_found_by_their_labels():
     found = only(toy.audit(), "guides_of_one_gene_split")
     assert [(f.verdict, f.examples) for f in found] == [("refuse", ("gene3",)), ("warn", ("STAT1",))]
     assert found[0].message == "Guides of one gene are in different folds (labels)"
+
+
+def test_guides_numbered_behind_a_dash_are_found_where_the_gene_is_known():
+    toy = Toy({**FOLDS, "gene3-1": "train", "gene3-2": "test", "ABC-1": "train", "ABC-2": "test"})
+    (finding,) = only(toy.audit(), "guides_of_one_gene_split")
+    assert (finding.verdict, finding.examples) == ("refuse", ("gene3",))
+    measured = tuple({*GENES, "gene3-1"})
+    assert not only(toy.audit(genes=measured), "guides_of_one_gene_split")  # a gene of that name is measured
 
 
 def test_guides_of_one_gene_in_two_folds_are_found_by_a_target_column():
