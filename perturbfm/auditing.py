@@ -13,6 +13,9 @@ from scipy import sparse
 from perturbfm.data.reader.raw import BESIDE
 from perturbfm.split.audit import OF_LEARNING, Audit, Evidence, Prior, audit, read_prior
 
+MOST_DENSE = 50_000_000
+"""Entries of a sparse matrix beside the data that are looked at; a graph between cells has more."""
+
 MOST_DISTINCT = 0.9
 """Share of distinct entries from which a column of the table of genes names genes."""
 
@@ -113,7 +116,7 @@ def flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         for name in value.dtype.names:
             yield f"{path}/{name}", value[name]
     elif sparse.issparse(value):
-        yield path, value.toarray()
+        yield path, value.toarray() if np.prod(value.shape) <= MOST_DENSE else "sparse"
     elif isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         yield path, np.asarray(value)
     elif value is not None:

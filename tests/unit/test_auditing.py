@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from perturbfm import config
 from perturbfm.auditing import evidence_of, flat, with_learned
@@ -29,6 +30,15 @@ def test_nested_values_become_key_paths_with_plain_arrays():
     assert found["uns/de/scores/B"].tolist() == [2.0, 4.0]
     assert found["uns/table"].tolist() == [[1.0, 3.0], [2.0, 4.0]]
     assert found["uns/table/index"].tolist() == ["A", "B"]
+
+
+def test_a_graph_between_cells_is_never_made_dense():
+    n = 1_000_000
+    graph = sparse.csr_matrix((np.ones(2), ([0, 1], [1, 0])), (n, n))
+    small = sparse.csr_matrix(np.eye(3))
+    found = dict(flat("uns", {"neighbors": {"connectivities": graph, "small": small}}))
+    assert found["uns/neighbors/connectivities"] == "sparse"
+    np.testing.assert_array_equal(found["uns/neighbors/small"], np.eye(3))
 
 
 def leaky_file(folder, **beside):

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
-from perturbfm.auditing import evidence_of
+from perturbfm.auditing import evidence_of, flat
 from perturbfm.data.planted import load_synthetic
 from perturbfm.errors import SplitLeaks
 from perturbfm.split import Split, audit, context_ood
@@ -700,6 +701,47 @@ def test_a_table_by_perturbation_is_found():
     table = {"uns/de": np.ones((2, 4)), "uns/de/index": np.array(["A", "F"], dtype=object)}
     (finding,) = only(Toy().audit(uns=table), "target_statistics_in_uns")
     assert said(finding).startswith("refuse: The file stores statistics under names of test conditions: 1 entries, fi")
+
+
+LONG = pd.DataFrame({"group": ["A", "F"], "names": ["gene1", "gene2"], "logfoldchanges": [1.0, 2.0]})
+GENE_LIST = pd.DataFrame({"group": ["A", "F"], "names": ["gene1", "gene2"]})
+WIDE = pd.DataFrame({"A": [1.0, 2.0], "F": [3.0, 4.0]}, index=["gene1", "gene2"])
+
+
+@pytest.mark.parametrize(
+    ("stored", "verdict"),
+    [
+        (LONG, "refuse"),  # as scanpy's rank_genes_groups_df gives it
+        (LONG[LONG["group"] == "A"], None),
+        (WIDE, "refuse"),
+        (WIDE[["A"]], None),
+        (GENE_LIST, "warn"),
+        ({"perturbations": ["A", "F"], "effect": [0.1, 0.2]}, "refuse"),
+        ({"perturbations": ["A", "F"], "n_cells": [10, 20]}, None),
+        ({"perturbations": ["A", "F"], "effect": [0.1, 0.2, 0.3]}, None),
+    ],
+    ids=["long", "long-train", "wide", "wide-train", "genes", "arrays", "counts", "other-length"],
+)
+def test_statistics_beside_the_names_of_test_conditions_are_found(stored, verdict):
+    found = only(Toy().audit(uns=dict(flat("uns", {"kept": stored}))), "target_statistics_in_uns")
+    assert next((f.verdict for f in found), None) == verdict
+
+
+def test_a_table_by_gene_is_no_table_by_perturbation_though_perturbed_genes_are_measured():
+    """Else every screen whose targets are measured would be refused for its table of gene means."""
+    toy = Toy({**FOLDS, "gene3": "train", "gene5": "test"})
+    table = pd.DataFrame({"means": np.arange(40.0), "symbol": list(GENES)}, index=list(GENES))
+    per_gene = {"index": np.array(GENES, dtype=object), "symbol": np.array(GENES, dtype=object), "m": np.arange(40.0)}
+    stored = {**dict(flat("uns", {"hvg": table, "other": per_gene})), **dict(flat("var", per_gene))}
+    assert not only(toy.audit(uns=stored), "target_statistics_in_uns")
+
+
+@pytest.mark.parametrize("form", [lambda v: np.stack([v, v])[None], lambda v: np.round(1e4 * v).astype(int)])
+def test_a_delta_in_a_cube_or_in_whole_numbers_is_found(form):
+    toy = Toy()
+    stored = form(truth_of(toy)[1].astype(np.float64))
+    (finding,) = only(toy.audit(uns={"uns/x": stored}), "target_statistics_in_uns")
+    assert said(finding).startswith("refuse: The file stores means or deltas of test conditions")
 
 
 def test_statistics_of_a_perturbation_that_train_has_too_are_warned_of():
