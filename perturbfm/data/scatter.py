@@ -31,7 +31,7 @@ def subtract_into(x_ng: Any, rows: np.ndarray, table_kg: np.ndarray, group_n: np
     _fill(x_ng.indptr, x_ng.indices, x_ng.data, rows, table_kg, group_n, out_ng)
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True)
 def _fill(
     indptr: np.ndarray,
     indices: np.ndarray,

@@ -154,7 +154,8 @@ def _stacked(parts: list[Raw], genes: str) -> Raw:
 
 def _stored_together(parts: list[tuple[str, dict[str, dict[str, Any]], bool]]) -> dict[str, dict[str, Any]]:
     """What files store beside their matrices; what is per gene only of files with the genes of all."""
-    uns, names = {}, {}
+    uns: dict[str, Any] = {}
+    names: dict[str, Any] = {}
     for name, stored, same_genes in parts:
         per_gene = {key: stored.get(key, {}) for key in ("varm", "var")} if same_genes else {}
         uns[name] = {**stored.get("uns", {}), **{key: found for key, found in per_gene.items() if found}}
