@@ -258,6 +258,7 @@ def show_split(arguments: argparse.Namespace) -> None:
         "seed": split.seed,
         "unit": split.unit,
         "rows": split.summary(),
+        "input_controls_of_held_out_contexts": "shown at prediction only",  # see `learning_rows`
     }
     print(json.dumps(card, indent=1, default=dict))
 

@@ -201,6 +201,16 @@ def test_words_that_do_not_fit(splits, words, code, message):
     assert "Traceback" not in err
 
 
+def test_a_card_says_who_sees_the_controls_of_held_out_contexts(home, splits, capsys):
+    split = made(
+        home, splits("create", "--rule", "context_ood", "--holdout-context", "null", "min_controls=5", "--no-gate")[1]
+    )
+    assert main(["splits", "show", split.frozen_hash]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["input_controls_of_held_out_contexts"] == "shown at prediction only"
+    assert card["params"]["n_conditions"]["test"] == len(PERTS)
+
+
 def test_rules_are_listed_with_what_they_are(splits):
     code, out, _ = splits("rules")
     assert code == 0
