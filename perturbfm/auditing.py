@@ -61,20 +61,21 @@ def identifiers_of(columns: Mapping[str, np.ndarray], genes: Sequence[str]) -> d
 
     Ensembl ids are also known without their version.
     """
-    found: dict[str, str] = {}
-    for values in (np.asarray(v).astype(str) for v in columns.values() if np.asarray(v).dtype.kind in "OUT"):
+    names: dict[str, str] = {}
+    texts = [found for found in map(np.asarray, columns.values()) if found.dtype.kind in "OUT" and found.ndim == 1]
+    for values in (text.astype(str) for text in texts):
         once, counts = np.unique(values, return_counts=True)
         if (counts == 1).sum() < MOST_DISTINCT * len(values):
             continue
         single = {*once[counts == 1].tolist()}
         for value, gene in zip(values.tolist(), genes, strict=True):
             if value in single and value != gene:
-                found.setdefault(value, gene)
-    for name in (*found, *genes):
+                names.setdefault(value, gene)
+    for name in (*names, *genes):
         bare = re.fullmatch(r"(ENS[A-Z]*G\d+)\.\d+", name)
         if bare:
-            found.setdefault(bare[1], found.get(name, name))
-    return found
+            names.setdefault(bare[1], names.get(name, name))
+    return names
 
 
 def priors_of(paths: Iterable[str]) -> tuple[Prior, ...]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from perturbfm import config
-from perturbfm.auditing import evidence_of, flat, with_learned
+from perturbfm.auditing import evidence_of, flat, identifiers_of, with_learned
 from perturbfm.data.cells import keep_cells
 from perturbfm.data.planted import load_synthetic
 from perturbfm.errors import SplitLeaks
@@ -146,6 +146,17 @@ def test_identifiers_in_the_table_of_genes_are_other_names_of_its_genes(tmp_path
         (finding,) = audit(split, dataset.labels(), evidence).of("perturbation_under_two_labels")
         assert finding.verdict == "refuse"
         assert finding.examples == ("ENSG00000000000 = g0",)
+
+
+def test_identifiers_are_columns_of_text_with_an_entry_for_each_gene():
+    columns = {
+        "id": np.array(["ENSG1.3", "ENSG2.1", "x"], dtype=object),
+        "number": np.arange(3),
+        "twice": np.array([["a", "b"]] * 3, dtype=object),  # two columns of one name
+        "kind": np.array(["gene", "gene", "spike"], dtype=object),
+    }
+    found = identifiers_of(columns, ("A", "B", "x"))
+    assert found == {"ENSG1.3": "A", "ENSG2.1": "B", "ENSG1": "A", "ENSG2": "B"}
 
 
 def test_what_a_run_learned_is_held_against_the_split():
