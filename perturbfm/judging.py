@@ -11,6 +11,7 @@ import pandas as pd
 
 from perturbfm import config, places
 from perturbfm.calibrate import learn_scale
+from perturbfm.data.preprocess import Logarithms
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import GateVerdict
 from perturbfm.eval.judge import Judged, judge, panel_of
@@ -290,8 +291,16 @@ def _out_of_distribution(truth: Truth, rows: np.ndarray) -> np.ndarray:
 
 
 def gate_of(dataset: PerturbDataset, split: Split) -> dict[str, GateVerdict]:
-    """The gate of every context of the test fold, from truth alone, with the seed and effort of a run."""
-    return open_gate(Truth(observe(dataset, split, "test")), Effort(seed=truth_seed(split)))
+    """The gate of every context of the test fold, from truth alone, with the seed and effort of a run.
+
+    Counts are looked at as logarithms, over library size and to the median of train.
+    """
+    seen = observe(dataset, split, "test")
+    if dataset.declared.scale == "counts":
+        logged = Logarithms.to_median(dataset, split.train_idx)
+        parts = {"x_ng": seen.x_ng, "input_mg": seen.input_mg, "reference_rg": seen.reference_rg}
+        seen = replace(seen, scale="log1p", **{name: view.of(logged) for name, view in parts.items()})
+    return open_gate(Truth(seen), Effort(seed=truth_seed(split)))
 
 
 def truth_seed(split: Split) -> int:

@@ -24,7 +24,7 @@ from perturbfm.data.label import LabelRules
 from perturbfm.data.mapped import mapped_matrix
 from perturbfm.data.obs_map import ObsMap, label_rows
 from perturbfm.data.preprocess import normalise_log1p
-from perturbfm.data.reader.raw import Raw, ReadOptions
+from perturbfm.data.reader.raw import BESIDE, Raw, ReadOptions
 from perturbfm.data.several import FILE_NAME, paths_of, read_files, stem_of
 from perturbfm.errors import BadValue
 
@@ -259,10 +259,10 @@ def _with_matrix(
     elif size_n is not None:
         labels["library_size"] = size_n
     beside = raw.stored()
-    varm = beside.get("varm", {}) if len(genes) == len(raw.var) else {}
-    var = pd.DataFrame(index=genes)
-    adata = AnnData(X=x_ng, obs=labels, var=var, layers=layers, uns=beside.get("uns", {}), varm=varm)
-    return adata, declared
+    one_each = len(genes) == len(raw.var)
+    varm, var = (beside.get("varm", {}), beside.get("var", {})) if one_each else ({}, {})
+    uns = {**beside.get("uns", {}), BESIDE: {"names": beside.get("names", {}), "var": var}}
+    return AnnData(X=x_ng, obs=labels, var=pd.DataFrame(index=genes), layers=layers, uns=uns, varm=varm), declared
 
 
 def _subtracted(adata: AnnData, declared: Declaration) -> PerturbDataset:

@@ -76,7 +76,8 @@ def _raw(path: Path, options: ReadOptions, opened: Opener) -> Raw:
     def stored() -> dict[str, dict[str, Any]]:
         parts = ("uns", *(("varm",) if place == "X" else ()))
         with refusing(path), opened() as group:
-            return {part: _readable(group[part]) for part in parts if part in group}
+            names = {part: sorted(map(str, group[part])) for part in ("layers", "obsm") if part in group}
+            return {"names": names, **{part: _readable(group[part]) for part in parts if part in group}}
 
     return Raw(path.name, obs, var, load, stored=stored)
 
