@@ -26,6 +26,14 @@ RETRIEVAL_PANEL = (
 )
 CRPS = "crps_gaussian[target=mean_delta,obs_noise=added,genes=detected10]"
 
+NLL_NAMES = ("scipy_1.17.1.nll_gaussian", "uncertainty_toolbox_0.1.1.nll_gaussian", "torch_2.13.0.gaussian_nll_full")
+CRPS_NAMES = (
+    "properscoring_0.1.crps_gaussian",
+    "scoringrules_0.10.0.crps_normal",
+    "uncertainty_toolbox_0.1.1.crps_gaussian",
+)
+"""Libraries that give the same number on the same means and variances."""
+
 EFFECT = (
     Metric(
         EV,
@@ -174,6 +182,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
             partial(nll_gaussian, noise=noise),
             LOWER,
             "Negative log-likelihood of mean deltas.",
+            aliases=() if added else NLL_NAMES,
             unbounded=True,
             invariances=("subset_conditions",),
         ),
@@ -185,6 +194,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
             title="CRPS",
             lead=added,
             interval=added,
+            aliases=() if added else CRPS_NAMES,
             invariances=("subset_conditions",),
         ),
     )
