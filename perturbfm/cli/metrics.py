@@ -112,11 +112,13 @@ def parity(arguments: argparse.Namespace) -> None:
         ParityMissed: A number is neither within its tolerance nor accepted.
     """
     from perturbfm.parity.reference import References
-    from perturbfm.parity.table import SUITES, all_checks, register, rows
+    from perturbfm.parity.table import SUITES, all_checks, register, rows, without_reference
 
     folder = arguments.references or Path(os.environ.get(PARITY, "../shared/parity"))
     accepted, _ = register()
     found = rows(all_checks(References(folder), arguments.suite or SUITES), accepted)
+    for alias, reason in without_reference():
+        print(f"no number {alias:58} {reason}")
     for row in found:
         w = row.worst
         print(
