@@ -13,6 +13,7 @@ import numpy as np
 
 from perturbfm.eval.aggregate import audible, counted, first_reason, pooled
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
+from perturbfm.eval.cells import RealCells, stated_alike, with_cells
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import POWERED
 from perturbfm.eval.interpolated import interpolated
@@ -20,7 +21,7 @@ from perturbfm.eval.panel import Metric, Panel, on_cells, score
 from perturbfm.eval.panel.metric import HIGHER
 from perturbfm.eval.redraw import redrawn_cases
 from perturbfm.eval.resample import paired_two_way, two_way_interval
-from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, stated_alike, with_cells
+from perturbfm.eval.truth import TrainCentroids, Truth, halve
 from perturbfm.types import VARIANCE_FLOOR
 
 T = TypeVar("T")

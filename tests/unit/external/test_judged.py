@@ -8,13 +8,14 @@ from foreign import GENES, PERTS, predicted_cells, stated
 
 from perturbfm.errors import PredictionMismatch, UnreadableFile
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED
+from perturbfm.eval.cells import EmittedCells, ShiftedControls, stated_alike
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.judge import judge
 from perturbfm.eval.metric.distribution import energy_distance_cells
 from perturbfm.eval.panel import FULL, score
 from perturbfm.eval.panel.metric import NO_VARIANCE
 from perturbfm.eval.separation import Separation
-from perturbfm.eval.truth import EmittedCells, ShiftedControls, TrainCentroids, Truth, halve, stated_alike
+from perturbfm.eval.truth import TrainCentroids, Truth, halve
 from perturbfm.predictions import read_cells, read_prediction, write_cells, write_prediction
 from perturbfm.types import PredictedCells, Prediction
 
