@@ -42,7 +42,12 @@ def pooled_controls(truth: Truth) -> GroupMoments:
     mean_cg = (used_ck * n_k) @ mean_kg / n_c[:, None]
     square_cg = used_ck @ (truth.input.scatter_kg + n_k[:, None] * mean_kg**2) / n_c[:, None]
     nonzero_cg = (used_ck * n_k) @ truth.input_detected_kg / n_c[:, None]
-    return GroupMoments(n_c, mean_cg, np.maximum(square_cg - mean_cg**2, 0.0), nonzero_cg)
+    var_cg = np.maximum(square_cg - mean_cg**2, 0.0)
+    whole = truth.control_moments  # the very same sums, so that no change is exactly none where all batches are used
+    k_c = np.array([truth.context_k.index(str(k)) for k in truth.context_c])
+    all_c = np.isclose(n_c, whole.n_r[k_c])
+    mean_cg[all_c], var_cg[all_c] = whole.mean_rg[k_c][all_c], whole.var_rg[k_c][all_c]
+    return GroupMoments(n_c, mean_cg, var_cg, nonzero_cg)
 
 
 def moved(group: GroupMoments, delta_cg: np.ndarray) -> GroupMoments:

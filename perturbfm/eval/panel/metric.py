@@ -73,7 +73,7 @@ class Metric:
     @property
     def on_cells(self) -> bool:
         """Whether it compares cells of both sides, which costs more than a look at means."""
-        return isinstance(self.function, OnCells)
+        return isinstance(self.function, OnCells | OnBoth)
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,19 @@ def merged(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         aliases = m.aliases if known is None else tuple(dict.fromkeys((*known.aliases, *m.aliases)))
         found[m.identifier] = replace(known or m, aliases=aliases)
     return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class OnBoth:
+    """A metric that looks at a case and at its cells; not applicable where there are no cells to compare."""
+
+    function: Callable[[Case], PerCondition]
+
+    def __call__(self, case: Case) -> PerCondition:
+        """Statistics of the case."""
+        if case.comparison is None:
+            return nowhere(case.n_conditions, case.incomparable)
+        return self.function(case)
 
 
 NO_VARIANCE = "the prediction states no variance"
