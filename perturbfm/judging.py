@@ -24,7 +24,7 @@ from perturbfm.eval.verdict import open_gate
 from perturbfm.files import write_gzip, write_json, write_text
 from perturbfm.floors import floor_facts
 from perturbfm.kept import SCORES, STANDING, KeptScores, KeptStanding, key_of
-from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, write_cells, write_prediction
+from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, as_stored, read_cells, write_cells, write_prediction
 from perturbfm.record import JUDGED_FROM, digest
 from perturbfm.train.centroids import train_centroids
 from perturbfm.types import Observed, Prediction, RowView
@@ -128,6 +128,7 @@ class Judge:
         """
         calib = Truth(observe(self.dataset, self.split, "calib"))
         calibrated, record = _model_calibrated(calib, predictions)
+        calibrated = {fold: as_stored(p) for fold, p in calibrated.items()}
         path = self.folder.path
         names = []
         for fold, p in calibrated.items():
@@ -137,6 +138,7 @@ class Judge:
         if emitted is not None:
             names.append(CELLS_FILE)
             write_cells(path / CELLS_FILE, emitted)
+            calibrated["test"] = replace(calibrated["test"], cells=read_cells(path / CELLS_FILE))
         record |= {
             "split_hash": self.split.frozen_hash,
             "floors": {n: _calibrated(calib, p).factor for n, p in self.floors.items()},
