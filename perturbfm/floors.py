@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from perturbfm import config
 from perturbfm.kept import KeptStanding
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from perturbfm.data.dataset import PerturbDataset
     from perturbfm.split import Split
     from perturbfm.train.datamodule import PerturbDataModule
@@ -61,9 +64,7 @@ def floor_predictions(model: str, datamodule: PerturbDataModule) -> dict[str, Pr
     """Predictions of a floor, through the same Trainer and the same guards as any model."""
     from perturbfm.train.fit import TrainerSettings, fit_and_test
 
-    module: ResponseModule = config.build(config.compose_group("model", [f"model={model}"], {}))(
-        dims=datamodule.encoder.dims
-    )
+    module: ResponseModule = config.build(_composed(model))(dims=datamodule.encoder.dims)
     found: dict[str, Prediction] = {}
     fit_and_test(module, datamodule, TrainerSettings(), found.update, _ignore, None)
     return found
@@ -73,12 +74,18 @@ def floor_facts(dataset: PerturbDataset, split: Split) -> dict[str, Any]:
     """What decides the floors' predictions, beside the code."""
     models = floors_for(dataset, split)
     return {
-        "floors": {n: config.plain(config.compose_group("model", [f"model={m}"], {})) for n, m in models.items()},
+        "floors": {n: config.plain(_composed(m)) for n, m in models.items()},
         "genes": len(dataset.genes),
         "fingerprint": dataset.fingerprint,
         "split": split.frozen_hash,
         "test_rows": int(np.size(split.test_idx)),
     }
+
+
+@cache
+def _composed(model: str) -> DictConfig:
+    """The shipped yaml of a model."""
+    return config.compose_group("model", [f"model={model}"], {})
 
 
 def _ignore(_event: str, **_fields: Any) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ import pandas as pd
 from perturbfm.errors import UnreadableFile
 from perturbfm.eval.case import PerCondition
 from perturbfm.eval.standing import Standing
-from perturbfm.files import write_gzip, write_json, write_npz, write_text
+from perturbfm.files import Expanded, write_gzip, write_json, write_npz, write_text
 from perturbfm.predictions import read_prediction, write_prediction
 from perturbfm.record import digest
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 STANDING, SCORES = "standing", "scores"
 """Folder of outputs that holds what stands beside models, and folder of a run that holds scores until it is judged."""
+
+WRITE_EVERY = 5.0
+"""Seconds of scoring that a kill may cost."""
 
 COMPUTES = ("eval", "model", "train", "calibrate", "types.py", "judging.py", "floors.py")
 """Parts of the package whose code decides a score."""
@@ -59,39 +63,62 @@ def code_digest() -> str:
 
 
 class KeptScores:
-    """Statistics of metrics, one file each, so that a killed evaluation goes on where it stopped.
+    """Statistics of metrics in one file, so that a killed evaluation goes on where it stopped.
 
     Args:
-        folder: Where they lie; emptied when it holds those of another key.
+        folder: Where the file lies; emptied when it holds those of another key.
         key: What they are scores of.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.folder = folder
+        self.folder, self.path, self._written = folder, folder / "scores.npz", time.monotonic()
         if _text(folder / "key.txt") != key:
             shutil.rmtree(folder, ignore_errors=True)
             write_text(folder / "key.txt", key)
+        self._known = self._read()
 
     def get(self, identifier: str) -> PerCondition | None:
-        """What was kept; a file that cannot be read was not."""
-        try:
-            with np.load(self._path(identifier), allow_pickle=False) as npz:
-                a = {k: npz[k] for k in ("num_c", "den_c", "status_c", "reason_c")}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-            return None
-        return PerCondition(a["num_c"], a["den_c"], a["status_c"].astype(object), a["reason_c"].astype(object))
+        """What was kept, or None."""
+        return self._known.get(identifier)
 
     def put(self, identifier: str, stats: PerCondition) -> None:
-        """Keep statistics, whole or not at all."""
-        words = {k: np.array(getattr(stats, k), dtype=str) for k in ("status_c", "reason_c")}
-        write_npz(self._path(identifier), {"num_c": stats.num_c, "den_c": stats.den_c, **words})
+        """Keep statistics; the file is written anew when the last writing is some seconds ago."""
+        self._known[identifier] = stats
+        if time.monotonic() - self._written > WRITE_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is known, whole or not at all."""
+        arrays: dict[str, np.ndarray | Expanded] = {"identifiers": np.array(list(self._known), dtype=str)}
+        for number, stats in enumerate(self._known.values()):
+            for name in _COLUMNS:
+                column = getattr(stats, name)
+                arrays[f"{number}.{name}"] = column if name in _NUMBERS else np.array(column, dtype=str)
+        write_npz(self.path, arrays)
+        self._written = time.monotonic()
 
     def drop(self) -> None:
         """Forget them: the panel is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, identifier: str) -> Path:
-        return self.folder / f"{hashlib.sha256(identifier.encode()).hexdigest()[:20]}.npz"
+    def _read(self) -> dict[str, PerCondition]:
+        """What the file holds; one that cannot be read holds nothing."""
+        try:
+            with np.load(self.path, allow_pickle=False) as npz:
+                return {
+                    identifier: PerCondition(*(_column(npz[f"{n}.{name}"], name) for name in _COLUMNS))
+                    for n, identifier in enumerate(npz["identifiers"].tolist())
+                }
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+            return {}
+
+
+_NUMBERS = ("num_c", "den_c")
+_COLUMNS = (*_NUMBERS, "status_c", "reason_c")
+
+
+def _column(array: np.ndarray, name: str) -> np.ndarray:
+    return array if name in _NUMBERS else array.astype(object)
 
 
 @dataclass(frozen=True)

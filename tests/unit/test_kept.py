@@ -36,14 +36,26 @@ def test_scores_come_back_bit_by_bit(tmp_path):
     store = KeptScores(tmp_path / "s", "key")
     assert store.get("m[a=1]") is None
     store.put("m[a=1]", _stats())
+    store.flush()
     found = KeptScores(tmp_path / "s", "key").get("m[a=1]")
     for name in ("num_c", "den_c", "status_c", "reason_c"):
         np.testing.assert_array_equal(getattr(found, name), getattr(_stats(), name))
     assert store.get("m[a=2]") is None
 
 
+def test_the_file_is_written_when_seconds_have_gone_by(tmp_path, monkeypatch):
+    store = KeptScores(tmp_path / "s", "key")
+    store.put("m", _stats())
+    assert not store.path.exists()
+    monkeypatch.setattr(kept, "WRITE_EVERY", -1.0)
+    store.put("n", _stats())
+    assert KeptScores(tmp_path / "s", "key").get("m") is not None
+
+
 def test_scores_of_another_key_are_gone(tmp_path):
-    KeptScores(tmp_path / "s", "key").put("m", _stats())
+    store = KeptScores(tmp_path / "s", "key")
+    store.put("m", _stats())
+    store.flush()
     assert KeptScores(tmp_path / "s", "other").get("m") is None
     assert KeptScores(tmp_path / "s", "key").get("m") is None
 
@@ -51,9 +63,9 @@ def test_scores_of_another_key_are_gone(tmp_path):
 def test_a_cut_file_of_scores_was_not_kept(tmp_path):
     store = KeptScores(tmp_path / "s", "key")
     store.put("m", _stats())
-    (path,) = (tmp_path / "s").glob("*.npz")
-    path.write_bytes(path.read_bytes()[:-40])
-    assert store.get("m") is None
+    store.flush()
+    store.path.write_bytes(store.path.read_bytes()[:-40])
+    assert KeptScores(tmp_path / "s", "key").get("m") is None
     store.drop()
     assert not (tmp_path / "s").exists()
 

@@ -48,6 +48,9 @@ class Kept(Protocol):
     def put(self, identifier: str, stats: PerCondition) -> None:
         """Keep statistics."""
 
+    def flush(self) -> None:
+        """Put what is kept where a crash does not reach it."""
+
 
 def score(panel: Panel, case: Case, kept: Kept | None = None) -> dict[str, PerCondition]:
     """Statistics of every metric of a panel, each by itself: one that fails does not lose the others.
@@ -76,6 +79,8 @@ def score(panel: Panel, case: Case, kept: Kept | None = None) -> dict[str, PerCo
                 kept.put(m.identifier, stats)
         found[m.identifier] = stats
     if failed:
+        if kept is not None:
+            kept.flush()
         first, error = next(iter(failed.items()))
         raise MetricFailed(
             f"{len(failed)} of {len(panel.metrics)} metrics failed, so the panel is not complete",

@@ -14,6 +14,9 @@ class Shelf(dict):
     def put(self, identifier, stats):
         self[identifier] = stats
 
+    def flush(self):
+        self.flushed = True
+
 
 class Asked:
     """A metric that counts how often it is asked."""
@@ -37,6 +40,7 @@ def test_one_that_fails_is_named_and_the_others_are_kept():
     with pytest.raises(MetricFailed, match=r"1 of 3 metrics failed.*m1: ZeroDivisionError: no"):
         score(_panel(good, bad, Asked(2.0)), None, shelf)
     assert sorted(shelf) == ["m0", "m2"]
+    assert shelf.flushed
 
 
 def test_what_was_kept_is_not_asked_again():
