@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-
 SHORT = {
     "no_change": "no change",
     "train_mean": "train mean",

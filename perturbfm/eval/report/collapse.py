@@ -35,7 +35,7 @@ def collapse_view(metrics: Facts, notes: Notes) -> dict[str, Any]:
 def _rows(metrics: Facts) -> list[dict[str, str]]:
     """Predicted beside truth, as numbers."""
     ratio, tied = named(metrics, RATIO), named(metrics, TIED)
-    rows = [("Variance ratio across perturbations", ratio, None, "1")]
+    rows: list[tuple[str, str | None, str | None, str]] = [("Variance ratio across perturbations", ratio, None, "1")]
     rows += [(w, named(metrics, s, "of=predicted"), named(metrics, s, "of=truth"), "") for s, w in PAIRS]
     rows += [("Share of tied rows", tied, None, "0")]
     return [
@@ -61,5 +61,7 @@ def _words(metrics: Facts) -> str:
     if value is None:
         return "How much predictions differ between perturbations cannot be compared with the truth here."
     if value < SAYS_THE_SAME:
-        return f"The model says almost the same of every perturbation: its predictions vary {number(value)} times as much as the truth."
-    return f"Between perturbations, the predictions vary {number(value)} times as much as the measured changes, in the median gene."
+        how_much = f"its predictions vary {number(value)} times as much as the truth"
+        return f"The model says almost the same of every perturbation: {how_much}."
+    between = f"{number(value)} times as much between perturbations as the measured changes"
+    return f"In the median gene, predictions vary {between}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -91,6 +92,7 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@cache
 def _template() -> jinja2.Template:
     env = jinja2.Environment(
         autoescape=True,

@@ -86,7 +86,7 @@ def picture(
         "lanes": [_lane(n, e, axis, interval if n == MODEL else None, notes) for n, e in known.items()],
         "ticks": [{"x": axis.at(t), "text": f"{t:g}".replace("-", "−")} for t in axis.ticks],
         "target": None if target is None else axis.at(target),
-        "target_text": "" if target is None else f"{target_word} {round(target, 3):g}",
+        "target_text": "" if target is None else f"{target_word} {target:.3g}",
     }
 
 

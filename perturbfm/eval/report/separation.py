@@ -73,6 +73,6 @@ def separation_words(entry: Facts, axis: str) -> str:
     ]
     first = f"The model is less certain where the {axis} is new."
     if as_good:
-        knows = "which knows" if len(as_good) == 1 else "which know"
-        first += f" But {' and '.join(as_good)}, {knows} nothing of the model, separate{'s' if len(as_good) == 1 else ''} as well."
+        know, separate = ("knows", "separates") if len(as_good) == 1 else ("know", "separate")
+        first += f" But {' and '.join(as_good)}, which {know} nothing of the model, {separate} as well."
     return first

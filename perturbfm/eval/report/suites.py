@@ -70,6 +70,7 @@ def _row(metrics: Facts, identifier: str, entry: Facts, aliases: list[str], know
         "aliases": aliases,
         "meaning": entry.get("meaning") or "",
         "status": status_of(entry),
+        "short": SHORT_STATUS.get(str(entry.get("status")), "–"),
         "value": value_of(entry),
         "reason": "" if value_of(entry) is not None else reason_of(entry),
         "range": dynamic_range(metrics, identifier),

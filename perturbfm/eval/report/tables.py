@@ -87,7 +87,7 @@ def _interval_cell(metrics: Facts, identifier: str, notes: Notes) -> dict[str, A
     if p is not None:
         return {"text": f"p = {number(p)} against {word(str(found.get('against')))}", "note": None}
     why = found.get("reason") or (metrics.get("intervals") or {}).get("reason") or "this metric is given no interval"
-    return {"text": "none", "note": notes.of(str(why))}
+    return {"text": "no interval", "note": notes.of(str(why))}
 
 
 def interval_words(metrics: Facts) -> str:

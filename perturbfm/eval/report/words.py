@@ -35,7 +35,7 @@ WHAT = {
     "no_change": "the cells stay as the controls are",
     RANDOM_OTHER: "half of the cells of another perturbation",
     INTERPOLATED: "the replicate where its genes are significant, the train mean elsewhere",
-    REPLICATE: "half of the measured cells, judged against the other half; a noisy repeat of the experiment, no ceiling",
+    REPLICATE: "half of the cells, judged against the other half; a noisy repeat of the experiment, no ceiling",
 }
 THIN = "\u00a0"
 """Keeps a number and its per cent sign on one line."""
