@@ -10,6 +10,9 @@ from perturbfm.eval.report.words import MODEL, ORDER, SHORT_STATUS, STATUS, TITL
 
 Facts = Mapping[str, Any]
 
+ROUNDING = 1e-4
+"""Relative difference up to which two values are called the same."""
+
 
 def model_entries(metrics: Facts) -> Facts:
     """Entries of the judged model by identifier."""
@@ -97,5 +100,5 @@ def twin_floor(metrics: Facts) -> str | None:
 
 
 def same(a: float, b: float | None) -> bool:
-    """Whether two values are one, up to rounding."""
-    return b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    """Whether two values are one, up to what rounding of a stored prediction to float32 can do to a ratio."""
+    return b is not None and math.isclose(a, b, rel_tol=ROUNDING, abs_tol=1e-9)

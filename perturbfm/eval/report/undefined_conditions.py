@@ -25,9 +25,10 @@ def undefined_conditions(per_condition: pd.DataFrame) -> list[Line]:
     labels = bad["intervention"].astype(str) + (" in " + bad["context"].astype(str) if many else "")
     reason = bad["reason"].where(bad["reason"].map(lambda r: isinstance(r, str) and r != ""), NO_ENERGY)
     rows = bad.assign(label=labels, reason=reason.astype(str).str.rstrip("."))
+    n_all = len(per_condition[["context", "intervention"]].drop_duplicates())
     found: list[Line] = []
     for why, group in rows.groupby("reason", sort=True):
-        lines = _merged(group)
+        lines = _merged(group, n_all)
         found += [(str(why), line) for line in lines[:LINES]]
         if left := lines[LINES:]:
             n = sum(line["n"] for line in left)
@@ -36,7 +37,7 @@ def undefined_conditions(per_condition: pd.DataFrame) -> list[Line]:
     return found
 
 
-def _merged(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _merged(rows: pd.DataFrame, n_all: int) -> list[dict[str, Any]]:
     """Lines of one reason, those that speak of most values first."""
     known: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
     for (status, name, metric), group in rows.groupby(["status", "predictor", "metric"], sort=True):
@@ -45,12 +46,16 @@ def _merged(rows: pd.DataFrame) -> list[dict[str, Any]]:
     merged: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for (words, conditions, name), ids in known.items():
         merged.setdefault((words, conditions, tuple(ids)), []).append(word(name))
-    lines = [_line(*key, names) for key, names in merged.items()]
+    lines = [_line(*key, names, n_all) for key, names in merged.items()]
     return sorted(lines, key=lambda line: (-line["n"], line["where"], line["ids"]))
 
 
-def _line(status: str, conditions: tuple[str, ...], ids: tuple[str, ...], names: list[str]) -> dict[str, Any]:
-    where = f"{plural(len(conditions), 'condition')} of {', '.join(names)}: {shortened(conditions)}"
+def _line(
+    status: str, conditions: tuple[str, ...], ids: tuple[str, ...], names: list[str], n_all: int
+) -> dict[str, Any]:
+    every = len(conditions) == n_all > 1
+    where = f"{'all ' if every else ''}{plural(len(conditions), 'condition')} of {', '.join(names)}"
+    where += "" if every else f": {shortened(conditions)}"
     more = f"; {plural(len(ids) - NAMED, 'further metric')}" if len(ids) > NAMED else ""
     n = len(conditions) * len(ids) * len(names)
     return {"status": status, "where": where + more, "ids": ids[:NAMED], "n": n}

@@ -50,7 +50,7 @@ TITLES = (
     ("pfm.de_direction[", "Direction of DE genes"),
     ("pfm.de_significance[", "Agreement on DE genes"),
     ("crps_gaussian[", "CRPS"),
-    (COVERAGE_90, "Coverage of the 90 % interval"),
+    (COVERAGE_90, f"Coverage of the 90{THIN}% interval"),
     (SHARE, "Share of observation noise"),
     (EDIST, "Energy distance, own cells"),
 )

@@ -248,8 +248,11 @@ def test_many_conditions_without_any_value_stay_small():
     run["per_condition"] = run["per_condition"].assign(value=float("nan"), status="undefined", reason="no signal " * 8)
     page = render(**run)
     assert len(page.encode()) < 2_000_000
-    assert "1,000 conditions of model, " in page
-    assert "and 980 more" in page
+    assert "all 1,000 conditions of model, " in page
+    table = run["per_condition"]
+    table.loc[table["intervention"] == "P0000@knockdown", ["value", "status", "reason"]] = [0.5, "ok", ""]
+    assert "999 conditions of model, " in (page := render(**run))
+    assert "and 979 more" in page
 
 
 def test_gives_every_reason():
