@@ -26,6 +26,7 @@ import torch
 from scipy import sparse
 
 from perturbfm.data import load_file
+from perturbfm.data.scatter import subtract_into
 from perturbfm.split import context_ood
 from perturbfm.train.datamodule import PerturbDataModule
 
@@ -90,7 +91,7 @@ def compare(path: Path, n_genes: int) -> None:
     report("limit: a dense batch written, eight arrays in turn", limit, limit)
     report("the same, always one array (stays in the cache)", fastest(lambda: copies(1)), limit)
     report("limit of our batch once its controls are read", limit / 3, limit)
-    for name, epoch in (*ours(path).items(), *peers(path).items()):
+    for name, epoch in (*ours(path, n_genes).items(), *peers(path).items()):
         try:
             report(name, fastest(epoch), limit)
         except Exception as e:  # noqa: BLE001 - a peer that cannot read the file is a line of the table
@@ -114,17 +115,18 @@ def report(name: str, value: float, limit: float) -> None:
     print(f"  {name:<52} {value:>12,.0f} cells/s   {value / limit:6.3f} of the limit", flush=True)
 
 
-def ours(path: Path) -> dict[str, Epoch]:
+def ours(path: Path, n_genes: int) -> dict[str, Epoch]:
     options = {"pert_column": "pert", "context_column": "line", "batch_column": None, "mode": "drug"}
     dataset = load_file("world", str(path), "log1p", **options, cache=True)
     module = PerturbDataModule(dataset, context_ood(dataset.labels(), ["k3"]).freeze(), BATCH, seed=0)
     loader = module.train_dataloader()
 
     def dense() -> Iterable[int]:
+        nothing = np.zeros((1, n_genes), np.float32)
         for rows in loader.sampler:
             out = module.rows.buffers.take(len(rows))
-            out.fill(0.0)
-            module.rows.scatter.add(dataset.adata.X, rows, out)
+            none = np.zeros(len(rows), np.int64)
+            subtract_into(dataset.adata.X, rows, nothing, none, out)
             yield len(torch.from_numpy(out))
 
     def whole(workers: int) -> Epoch:

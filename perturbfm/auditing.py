@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from perturbfm.data.reader.raw import BESIDE
 from perturbfm.split.audit import OF_LEARNING, Audit, Evidence, Prior, audit, read_prior
+
+MOST_DENSE = 50_000_000
+"""Entries of a sparse matrix beside the data that are looked at; a graph between cells has more."""
+
+MOST_DISTINCT = 0.9
+"""Share of distinct entries from which a column of the table of genes names genes."""
 
 ON_ALL_CELLS = ("learned_outside_train", "de_genes_chosen_on_test")
 """Checks that preprocessing on all cells cannot pass."""
@@ -35,13 +43,39 @@ def evidence_of(
         learned: What was learned from which rows; None where nobody said.
     """
     adata = dataset.adata
+    beside = adata.uns.get(BESIDE, {})
+    columns = {**beside.get("var", {}), **{str(c): adata.var[c].to_numpy() for c in adata.var.columns}}
     stored = {
-        **dict(flat("uns", adata.uns)),
+        **dict(flat("uns", {key: value for key, value in adata.uns.items() if key != BESIDE})),
         **dict(flat("varm", adata.varm)),
-        **dict(flat("var", {str(c): adata.var[c] for c in adata.var.columns})),
+        **dict(flat("var", columns)),
     }
-    names = {part: tuple(map(str, getattr(adata, part))) for part in ("layers", "obsm", "varm")}
-    return Evidence(adata.X, dataset.genes, stored, names, learned, priors, aliases)
+    known = beside.get("names", {})
+    names = {part: tuple(known.get(part, map(str, getattr(adata, part)))) for part in ("layers", "obsm", "varm")}
+    identifiers = identifiers_of(columns, dataset.genes)
+    return Evidence(adata.X, dataset.genes, stored, names, learned, priors, aliases, identifiers)
+
+
+def identifiers_of(columns: Mapping[str, np.ndarray], genes: Sequence[str]) -> dict[str, str]:
+    """Other names of genes, from columns of text of the table of genes in which nearly every entry occurs once.
+
+    Ensembl ids are also known without their version.
+    """
+    names: dict[str, str] = {}
+    texts = [found for found in map(np.asarray, columns.values()) if found.dtype.kind in "OUT" and found.ndim == 1]
+    for values in (text.astype(str) for text in texts):
+        once, counts = np.unique(values, return_counts=True)
+        if (counts == 1).sum() < MOST_DISTINCT * len(values):
+            continue
+        single = {*once[counts == 1].tolist()}
+        for value, gene in zip(values.tolist(), genes, strict=True):
+            if value in single and value != gene:
+                names.setdefault(value, gene)
+    for name in (*names, *genes):
+        bare = re.fullmatch(r"(ENS[A-Z]*G\d+)\.\d+", name)
+        if bare:
+            names.setdefault(bare[1], names.get(name, name))
+    return names
 
 
 def priors_of(paths: Iterable[str]) -> tuple[Prior, ...]:
@@ -83,7 +117,7 @@ def flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         for name in value.dtype.names:
             yield f"{path}/{name}", value[name]
     elif sparse.issparse(value):
-        yield path, value.toarray()
+        yield path, value.toarray() if np.prod(value.shape) <= MOST_DENSE else "sparse"
     elif isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         yield path, np.asarray(value)
     elif value is not None:

@@ -145,6 +145,7 @@ class Config:
     ablation: AblationConfig = field(default_factory=AblationConfig)
     seed: int = 0
     priors: list[str] = field(default_factory=list)
+    aliases: str | None = None
 
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -646,7 +647,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what decides a run's numbers: paths and hardware are left out."""
-    content = {k: v for k, v in plain(cfg).items() if k != "priors"}
+    content = {k: v for k, v in plain(cfg).items() if k not in ("priors", "aliases")}
     content["trainer"] = {k: v for k, v in content["trainer"].items() if k not in _HARDWARE}
     if not content["trainer"].get("shuffle_block"):
         content["trainer"].pop("shuffle_block", None)  # off, a run is the one it was before there was such a setting

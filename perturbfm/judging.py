@@ -11,6 +11,7 @@ import pandas as pd
 
 from perturbfm import config, places
 from perturbfm.calibrate import learn_scale
+from perturbfm.data.preprocess import Logarithms
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import GateVerdict
 from perturbfm.eval.judge import Judged, judge, panel_of
@@ -23,7 +24,7 @@ from perturbfm.eval.verdict import open_gate
 from perturbfm.files import write_gzip, write_json, write_text
 from perturbfm.floors import floor_facts
 from perturbfm.kept import SCORES, STANDING, KeptScores, KeptStanding, key_of
-from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, write_cells, write_prediction
+from perturbfm.predictions import CELLS_FILE, PREDICTION_FILES, as_stored, read_cells, write_cells, write_prediction
 from perturbfm.record import JUDGED_FROM, digest
 from perturbfm.train.centroids import train_centroids
 from perturbfm.types import Observed, Prediction, RowView
@@ -127,6 +128,7 @@ class Judge:
         """
         calib = Truth(observe(self.dataset, self.split, "calib"))
         calibrated, record = _model_calibrated(calib, predictions)
+        calibrated = {fold: as_stored(p) for fold, p in calibrated.items()}
         path = self.folder.path
         names = []
         for fold, p in calibrated.items():
@@ -136,6 +138,7 @@ class Judge:
         if emitted is not None:
             names.append(CELLS_FILE)
             write_cells(path / CELLS_FILE, emitted)
+            calibrated["test"] = replace(calibrated["test"], cells=read_cells(path / CELLS_FILE))
         record |= {
             "split_hash": self.split.frozen_hash,
             "floors": {n: _calibrated(calib, p).factor for n, p in self.floors.items()},
@@ -295,8 +298,16 @@ def _out_of_distribution(truth: Truth, rows: np.ndarray) -> np.ndarray:
 
 
 def gate_of(dataset: PerturbDataset, split: Split) -> dict[str, GateVerdict]:
-    """The gate of every context of the test fold, from truth alone, with the seed and effort of a run."""
-    return open_gate(Truth(observe(dataset, split, "test")), Effort(seed=truth_seed(split)))
+    """The gate of every context of the test fold, from truth alone, with the seed and effort of a run.
+
+    Counts are looked at as logarithms, over library size and to the median of train.
+    """
+    seen = observe(dataset, split, "test")
+    if dataset.declared.scale == "counts":
+        logged = Logarithms.to_median(dataset, split.train_idx)
+        parts = {"x_ng": seen.x_ng, "input_mg": seen.input_mg, "reference_rg": seen.reference_rg}
+        seen = replace(seen, scale="log1p", **{name: view.of(logged) for name, view in parts.items()})
+    return open_gate(Truth(seen), Effort(seed=truth_seed(split)))
 
 
 def truth_seed(split: Split) -> int:

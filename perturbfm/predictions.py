@@ -9,6 +9,7 @@ expected, `no_cells` says why. Cells that a model emits lie beside it in `predic
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -80,6 +81,24 @@ def read_prediction(path: Path) -> tuple[Prediction, float]:
             fix="Run the model again.",
         ) from e
     return prediction, factor
+
+
+def as_stored(prediction: Prediction) -> Prediction:
+    """The prediction exactly as it comes back from its file: float32, each different row once, rows in sorted order.
+
+    A score sums over these rows; in another order its last digit is another one, and tests on float32 values flip.
+    """
+    used_q, query_n = np.unique(prediction.query_n, return_inverse=True)
+    mean_qg = prediction.mean_qg[used_q].astype(np.float32)
+    parts = [mean_qg, prediction.var_qg[used_q].astype(np.float32)] if prediction.has_variance else [mean_qg]
+    unique, of_q = np.unique(np.concatenate(parts, axis=1), axis=0, return_inverse=True)
+    n_genes = mean_qg.shape[1]
+    return replace(
+        prediction,
+        mean_qg=unique[:, :n_genes],
+        var_qg=unique[:, n_genes:] if prediction.has_variance else no_variance(unique.shape),
+        query_n=of_q.reshape(-1)[query_n.reshape(-1)] if len(query_n) else query_n,
+    )
 
 
 def no_variance(shape: tuple[int, ...]) -> np.ndarray:

@@ -56,16 +56,18 @@ def experiment(cfg: DictConfig, sweep: str | None = None) -> RunResult:
     from perturbfm.data import load_composed
     from perturbfm.record import RunFolder, assert_writable
     from perturbfm.split import SplitStore, audit
+    from perturbfm.split.audit import read_aliases
     from perturbfm.train.preprocess import scale_after
 
     priors = priors_of(cfg.priors)
+    aliases = None if cfg.aliases is None else read_aliases(str(cfg.aliases))
     split = SplitStore(places.splits_dir(), places.shipped_splits_dirs()).load(str(cfg.split.hash))
     assert_writable(places.outputs_dir())
     stages = [config.build(stage) for stage in cfg.preprocess.stages]
     dataset = load_composed(cfg)
     scale_after(stages, dataset.declared.scale)
     split.assert_fits(dataset.fingerprint, dataset.n_obs)
-    audited = audit(split, dataset.labels(), evidence_of(dataset, priors))
+    audited = audit(split, dataset.labels(), evidence_of(dataset, priors, aliases))
     audited.assert_no_leak()
     facts = {
         "seed": cfg.seed,

@@ -183,6 +183,10 @@ class RowView:
         """Rows in memory, CSR or dense as the matrix is."""
         return self._x_ng[self._rows_m[rows]]
 
+    def of(self, x_ng: Any) -> RowView:
+        """The same rows of another matrix."""
+        return RowView(x_ng, self._rows_m)
+
     def stored(self) -> int:
         """Number of values that are stored for these rows."""
         if not hasattr(self._x_ng, "indptr"):

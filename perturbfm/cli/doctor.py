@@ -19,7 +19,12 @@ def add(verbs: Any) -> None:
         "models fit; everything is printed, and the exit code is 2 where a STOP must be mended first. Without: check "
         "packages, folders, every stored split, and the planted world's right answers.",
     )
-    p.add_argument("file", nargs="?", help="a file or folder of cells; without one, the installation is checked")
+    p.add_argument(
+        "file",
+        nargs="*",
+        help="a file or folder of cells, or several files that are one data set (a quoted pattern too); without one, "
+        "the installation is checked",
+    )
     p.add_argument("--name", help="name of the data set (default: after the file)")
     p.add_argument("--out", metavar="YAML", help="where to write the yaml (default: conf/data/NAME.yaml)")
     p.add_argument("--overwrite", action="store_true", help="replace a yaml that is there")
@@ -35,7 +40,7 @@ def examine(arguments: argparse.Namespace) -> None:
     """Examine a file; without one run every check, a line each, and fail with the first error's exit code."""
     from perturbfm.errors import PerturbFMError
 
-    if arguments.file is not None:
+    if arguments.file:
         from perturbfm.cli.doctor_file import examine_file
 
         examine_file(arguments)

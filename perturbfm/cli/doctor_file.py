@@ -28,12 +28,14 @@ def examine_file(arguments: argparse.Namespace) -> None:
     from perturbfm.data.doctor import examine
     from perturbfm.data.file import name_of
 
-    path = Path(arguments.file)
+    paths = _paths(arguments.file)
     start = time.perf_counter()
     given = _given(arguments.set)
-    stem = name_of(str(path))
+    stem = name_of(str(paths[0] if len(paths) == 1 else paths[0].absolute().parent))
     called = _name(arguments, stem)
-    found = examine(path, arguments.name or stem, given)
+    if len(paths) > 1 and len(arguments.file) == 1:
+        given["path"] = str(Path(arguments.file[0]).absolute())
+    found = examine(paths, arguments.name or stem, given)
     labels, refusal = _labels(found)
     report = _report(found, labels, refusal, called)
     report["renamed"] = (
@@ -45,6 +47,13 @@ def examine_file(arguments: argparse.Namespace) -> None:
     if refusal is not None:
         raise refusal
     _refuse_stopped(found)
+
+
+def _paths(said: list[str]) -> list[Path]:
+    """Files that are named, or that a pattern finds."""
+    from perturbfm.data.several import paths_of
+
+    return paths_of(said)
 
 
 def _refuse_stopped(found: Examination) -> None:
@@ -160,9 +169,12 @@ def _loaded(found: Examination) -> PerturbDataset:
     from perturbfm import config, places
     from perturbfm.data.doctor.written import yaml_of
 
-    template = (places.conf_dir() / "data" / "file.yaml").read_text(encoding="utf-8")
-    keys = {**yaml.safe_load(template), **yaml.safe_load(yaml_of(found.proposal, found.about()))}
-    del keys["defaults"]
+    keys = yaml.safe_load(yaml_of(found.proposal, found.about()))
+    template = keys.pop("defaults")[0]
+    for name in dict.fromkeys([template, "file"]):
+        says = yaml.safe_load((places.conf_dir() / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+        keys = {**says, **keys}
+    keys.pop("defaults", None)
     dataset: PerturbDataset = config.build(OmegaConf.create(keys))
     return dataset
 
@@ -177,6 +189,7 @@ def _report(found: Examination, labels: Labels | None, refusal: Any, name: str) 
         "can_be_read": found.can_be_read and refusal is None,
         "columns": {str(c): _column(found, str(c)) for c in dict.fromkeys(s.obs.columns)},
         "layers": list(s.layers),
+        "keys": found.proposal.keys,
         "yaml": yaml_of(found.proposal, found.about()),
         "findings": [vars(f) for f in found.findings],
         "refusal": None if refusal is None else f"{type(refusal).__name__}: {refusal}",

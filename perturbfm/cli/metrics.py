@@ -66,6 +66,8 @@ def explain(arguments: argparse.Namespace) -> None:
     print(f"  better:      {better.get(m.better, m.better)}" + ("" if m.best is None else f"; {m.best:g} is best"))
     print(f"  aliases:     {', '.join(m.aliases) or 'none: no benchmark publishes this number'}")
     print(f"  invariances: {', '.join((*m.always, *m.invariances))}")
+    if m.follows:
+        print(f"  depends, as its suite does, on: {', '.join(w.removeprefix('permute_') for w in m.follows)} in order")
     print(f"  undefined where the gate finds no effect: {'yes' if m.effect else 'no'}")
     if m.worst is not None:
         print(f"  an undefined condition is charged {m.worst:g} in the strict aggregate")
@@ -110,11 +112,13 @@ def parity(arguments: argparse.Namespace) -> None:
         ParityMissed: A number is neither within its tolerance nor accepted.
     """
     from perturbfm.parity.reference import References
-    from perturbfm.parity.table import SUITES, all_checks, register, rows
+    from perturbfm.parity.table import SUITES, all_checks, register, rows, without_reference
 
     folder = arguments.references or Path(os.environ.get(PARITY, "../shared/parity"))
     accepted, _ = register()
     found = rows(all_checks(References(folder), arguments.suite or SUITES), accepted)
+    for alias, reason in without_reference():
+        print(f"no number {alias:58} {reason}")
     for row in found:
         w = row.worst
         print(

@@ -199,8 +199,7 @@ def _carries(dataset: PerturbDataset, split: Split) -> Iterator[str]:
     from perturbfm.judging import gate_of
 
     if dataset.declared.scale == "counts":
-        yield "gate: not looked at, the data are counts that a run normalises first"
-        return
+        yield "gate: of counts over library size, to the median of train, and log1p; a run's own stages may move it"
     for context, v in gate_of(dataset, split).items():
         numbers = f"{v.n_conditions} conditions, effective {v.n_eff:.1f}, p {v.p:.3g}"
         yield f"gate {context}: {v.verdict}, {numbers}. {v.reason}"
@@ -259,6 +258,7 @@ def show_split(arguments: argparse.Namespace) -> None:
         "seed": split.seed,
         "unit": split.unit,
         "rows": split.summary(),
+        "input_controls_of_held_out_contexts": "shown at prediction only",  # see `learning_rows`
     }
     print(json.dumps(card, indent=1, default=dict))
 

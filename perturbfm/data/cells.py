@@ -83,7 +83,7 @@ def _kept(dataset: PerturbDataset, rows: np.ndarray, notes: list[str]) -> Pertur
     source = "; ".join(s for s in (dataset.declared.source, note) if s)
     match = dataset.given_match.sliced(rows) if dataset.given_match is not None else None
     a = dataset.adata
-    adata = AnnData(a.X[rows], obs=a.obs.iloc[rows].copy(), var=a.var.copy())
+    adata = AnnData(a.X[rows], obs=a.obs.iloc[rows].copy(), var=a.var.copy(), uns=a.uns, varm=a.varm)
     return PerturbDataset(adata, replace(dataset.declared, source=source), match)
 
 

@@ -7,12 +7,14 @@ distinct profiles plus one index per row, never as a dense copy of the data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
+from perturbfm.data.declaration import Declaration
 from perturbfm.data.group_statistics import rows_at_once
 from perturbfm.errors import BadValue, ContextWithoutControls
 from perturbfm.types import join_labels
@@ -109,6 +111,48 @@ def match_controls(
     if by == "draw":
         return _drawn(x_ng, group_n, control_rows, seed)
     return ControlMatch(group_means(x_ng, group_n[control_rows], len(known), control_rows).astype(np.float32), group_n)
+
+
+def subtract_controls(
+    x_ng: Any, variance_ng: Any, obs: pd.DataFrame, declared: Declaration
+) -> tuple[np.ndarray, np.ndarray | None, pd.DataFrame, Declaration]:
+    """Differences of treated rows from the mean control row of their context, or of their batch of it.
+
+    For pseudobulks whose contexts have one control row each: it cannot be divided into what a model sees and what
+    truth is measured against. The control rows are left out; a sampling variance gains that of the mean control.
+
+    Args:
+        x_ng: Means, one row per condition, on a logarithmic scale.
+        variance_ng: Variances beside them, or None.
+        obs: Labels of the rows.
+        declared: What is declared of the means.
+
+    Returns:
+        Differences, variances, labels and declaration of the treated rows.
+
+    Raises:
+        ContextWithoutControls: A context, or a batch of it, has no control row.
+    """
+    control = obs["is_control"].to_numpy(dtype=bool)
+    context_n, batch_n = (obs[c].to_numpy(dtype=object) for c in ("context_id", "batch_id"))
+    matched = match_controls(x_ng, context_n, batch_n, np.flatnonzero(control), by=declared.match)
+    rows, dense = np.flatnonzero(~control), _dense(x_ng)
+    if variance_ng is not None:
+        variance_ng = _dense(variance_ng)
+        if declared.variance == "sampling":
+            n_k = np.bincount(matched.row_n[control])
+            beside = match_controls(variance_ng, context_n, batch_n, np.flatnonzero(control), by=declared.match)
+            variance_ng = variance_ng + beside.take(slice(None)) / n_k[matched.row_n][:, None]
+        variance_ng = variance_ng[rows].astype(np.float32)
+    note = f"differences from the mean of {int(control.sum())} control rows by {declared.match}, which are left out"
+    source = f"{declared.source}; {note}" if declared.source else note
+    kept = obs[~control].drop(columns="size_factor", errors="ignore")
+    said = replace(declared, scale="delta", controls="baked_in", counts_hashed=False, match="context", source=source)
+    return dense[rows] - matched.take(rows), variance_ng, kept, said
+
+
+def _dense(x_ng: Any) -> np.ndarray:
+    return np.asarray(x_ng.toarray() if sparse.issparse(x_ng) else x_ng, dtype=np.float32)
 
 
 def _drawn(x_ng: Any, group_n: np.ndarray, control_rows: np.ndarray, seed: int) -> ControlMatch:

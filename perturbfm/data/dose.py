@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perturbfm.data.label import Labelling, Parsed
+from perturbfm.data.label import Labelling, Parsed, compiled
 from perturbfm.errors import BadValue, ControlTimesPooled, DoseMismatch
 
 _AGREE = 0.01
@@ -22,6 +22,21 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 def number_text(value: float) -> str:
     """A number as canonical text: `%.6g`, without the `+` of an exponent, which joins doses of combinations."""
     return re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", f"{value:.6g}")
+
+
+def cut_numbers(value_n: np.ndarray, pattern: str | None, delimiter: str | None, key: str) -> np.ndarray:
+    """Amounts that are written with words (`0.1 uM`, `24h`): the first group of a pattern, in each part of a text.
+
+    What the pattern does not fit stays as it is, and is refused where a number is needed.
+    """
+    rule = compiled(pattern, key)
+    if rule is None:
+        return value_n
+    known: dict[str | None, str | None] = {None: None}
+    for text in {v for v in value_n if v is not None}:
+        parts = [part.strip() for part in (text.split(delimiter) if delimiter else [text])]
+        known[text] = (delimiter or "").join(m[1] if (m := rule.fullmatch(part)) and m[1] else part for part in parts)
+    return np.array([known[v] for v in value_n], dtype=object)
 
 
 def read_doses(

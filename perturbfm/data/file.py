@@ -15,6 +15,7 @@ from scipy import sparse
 
 from perturbfm.data import column
 from perturbfm.data.check import check_labels, check_matrix, check_names, check_shape
+from perturbfm.data.controls import subtract_controls
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.dose import check_control_times
@@ -23,12 +24,11 @@ from perturbfm.data.label import LabelRules
 from perturbfm.data.mapped import mapped_matrix
 from perturbfm.data.obs_map import ObsMap, label_rows
 from perturbfm.data.preprocess import normalise_log1p
-from perturbfm.data.reader.raw import Raw, ReadOptions
-from perturbfm.data.several import paths_of, read_files, stem_of
+from perturbfm.data.reader.raw import BESIDE, Raw, ReadOptions
+from perturbfm.data.several import FILE_NAME, paths_of, read_files, stem_of
 from perturbfm.errors import BadValue
 
-_FILE = "file_name"
-"""Column that holds the file's name where the context is that and no column is named."""
+SUBTRACT = "subtract"
 
 
 def load_file(
@@ -66,9 +66,11 @@ def load_file(
     dose_factor: float = 1.0,
     dose_delimiter: str | None = None,
     missing_doses: Sequence[Any] = (),
+    dose_pattern: str | None = None,
     dose_label_column: str | None = None,
     time_column: str | None = None,
     time_unit: str = "",
+    time_pattern: str | None = None,
     gene_column: str | None = None,
     gene_map: str | None = None,
     duplicate_genes: str = "refuse",
@@ -108,7 +110,8 @@ def load_file(
         target_sum: What counts are normalised to, before one logarithm; null leaves counts as they are, for a run's
             own preprocessing.
         unit: `cells`, or `pseudobulk` where a row is a condition.
-        controls: `cells`, or `baked_in` where the values are differences from control already.
+        controls: `cells`, or `baked_in` where the values are differences from control already, or `subtract`: of
+            pseudobulk means with a control row or few per context, their mean is subtracted, and they are left out.
         match: How a row finds its control: `context`, `context_batch` or `draw`; null means within batches where a
             batch column is named, and within the context otherwise.
         match_seed: Seed of `draw`.
@@ -128,9 +131,12 @@ def load_file(
         dose_factor: What doses are multiplied by, 0.001 from nM to uM.
         dose_delimiter: What joins the doses of a combination; null means `delimiter`.
         missing_doses: Values that mean "no dose" (-666).
+        dose_pattern: Regular expression on each dose whose first group is its number, where doses are written with
+            words: `^([0-9.]+) ?uM$`.
         dose_label_column: Second column that says the dose as text; refused where the two disagree.
         time_column: Column of times after the intervention; controls have none.
         time_unit: Unit of the times.
+        time_pattern: Regular expression on each time whose first group is its number: `^([0-9.]+)h$`.
         gene_column: Column of `var` with gene names; null means its index.
         gene_map: Two-column TSV from gene identifier to name.
         duplicate_genes: `refuse`, or `sum` for counts.
@@ -153,9 +159,10 @@ def load_file(
         MissingColumn, MissingLabel, ControlLabelAbsent, ...: What does not fit what is declared.
     """
     _check_target(scale, target_sum)
+    _check_subtract(controls, unit, scale, target_sum, cache)
     check_duplicate_option(duplicate_genes, scale)
     if file_context:
-        file_column = file_column or _FILE
+        file_column = file_column or FILE_NAME
     name = name_of(path) if name is None else name
     match = match_of(match, batch_column)
     context, said = _one_context(name, context_column, context, file_context)
@@ -180,8 +187,10 @@ def load_file(
         dose_factor=dose_factor,
         dose_delimiter=dose_delimiter,
         missing_doses=missing_doses,
+        dose_pattern=dose_pattern,
         dose_label_column=dose_label_column,
         time_column=time_column,
+        time_pattern=time_pattern,
         n_column=n_column,
         size_column=size_column,
     )
@@ -203,7 +212,7 @@ def load_file(
         name,
         scale,
         unit,
-        controls,
+        "cells" if controls == SUBTRACT else controls,
         delimiter,
         match,
         match_seed,
@@ -217,7 +226,8 @@ def load_file(
         check_control_times(labels, column.text(raw.obs[time_column])[row_n], match != "context")
     size_n = column.sizes(raw.obs[size_column])[row_n] if size_column else None
     mapped = mapped_matrix(paths, layer, raw, row_n) if cache else None
-    return _with_matrix(raw, row_n, labels, declared, size_n, size_column, target_sum, var_layer, mapped)
+    matrix = _with_matrix(raw, row_n, labels, declared, size_n, size_column, target_sum, var_layer, mapped)
+    return _subtracted(*matrix) if controls == SUBTRACT else PerturbDataset(*matrix)
 
 
 def _with_matrix(
@@ -230,7 +240,7 @@ def _with_matrix(
     target_sum: float | None,
     var_layer: str | None,
     mapped: tuple[sparse.csr_matrix, Path] | None,
-) -> PerturbDataset:
+) -> tuple[AnnData, Declaration]:
     """Read the matrix of the labelled rows; counts with a target are normalised and logged once."""
     x_ng, folder = mapped if mapped is not None else (_rows(raw.matrix(), row_n), None)
     check_matrix(x_ng, declared.scale)
@@ -249,10 +259,18 @@ def _with_matrix(
     elif size_n is not None:
         labels["library_size"] = size_n
     beside = raw.stored()
-    varm = beside.get("varm", {}) if len(genes) == len(raw.var) else {}
-    var = pd.DataFrame(index=genes)
-    adata = AnnData(X=x_ng, obs=labels, var=var, layers=layers, uns=beside.get("uns", {}), varm=varm)
-    return PerturbDataset(adata, declared)
+    one_each = len(genes) == len(raw.var)
+    varm, var = (beside.get("varm", {}), beside.get("var", {})) if one_each else ({}, {})
+    uns = {**beside.get("uns", {}), BESIDE: {"names": beside.get("names", {}), "var": var}}
+    return AnnData(X=x_ng, obs=labels, var=pd.DataFrame(index=genes), layers=layers, uns=uns, varm=varm), declared
+
+
+def _subtracted(adata: AnnData, declared: Declaration) -> PerturbDataset:
+    x_ng, variance_ng, labels, said = subtract_controls(adata.X, adata.layers.get("variance"), adata.obs, declared)
+    layers = {} if variance_ng is None else {"variance": variance_ng}
+    return PerturbDataset(
+        AnnData(X=x_ng, obs=labels, var=adata.var, layers=layers, uns=adata.uns, varm=adata.varm), said
+    )
 
 
 def name_of(path: str | Sequence[str]) -> str:
@@ -296,6 +314,17 @@ def _context_columns(
             fix="Set data.context_column, or set it to null with data.context or data.file_context.",
         )
     return file_column if columns is None else columns
+
+
+def _check_subtract(controls: str, unit: str, scale: str, target_sum: float | None, cache: bool) -> None:
+    logged = scale in ("log1p", "log2") or (scale == "counts" and target_sum is not None)
+    if controls == SUBTRACT and (unit != "pseudobulk" or not logged or cache):
+        raise BadValue(
+            "data.controls=subtract does not fit",
+            given=f"unit={unit}, scale={scale}, target_sum={target_sum}, cache={str(cache).lower()}",
+            expected="pseudobulk rows of logarithms, or of counts with a target_sum, without a cache",
+            fix="Cells keep their controls: data.controls=cells. Differences are there already: baked_in.",
+        )
 
 
 def _check_target(scale: str, target_sum: float | None) -> None:

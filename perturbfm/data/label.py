@@ -93,7 +93,7 @@ def read_labels(text_n: np.ndarray, rules: LabelRules) -> Labelling:
     _check_empty(labels, written, rules)
     _check_brackets(labels, written)
     _check_aliases(labels, rules)
-    pattern = _compiled(rules.guide_pattern)
+    pattern = compiled(rules.guide_pattern)
     parts = [[_renamed(p, rules, pattern) for p in w] for w in written]
     _check_guides(labels, parts)
     named = [[str(p) for p in ps] for ps in parts]
@@ -106,6 +106,8 @@ def read_labels(text_n: np.ndarray, rules: LabelRules) -> Labelling:
 def _written(label: str, rules: LabelRules) -> list[str]:
     """Parts as written; a whole label may have another name, and a whole control label is never cut."""
     label = rules.aliases.get(label, label)
+    if label not in rules.control_labels:
+        label = label.strip()
     if label in rules.control_labels or not rules.delimiter or rules.delimiter not in label:
         return [label]
     return [part.strip() for part in label.split(rules.delimiter)]
@@ -134,24 +136,36 @@ def _parsed(parts: list[str], rules: LabelRules) -> Parsed:
 # --- refusing --------------------------------------------------------------------------------------
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+_EXAMPLES = {
+    "guide_pattern": r"For STAT1g2 or ZAP70_1 write '^(.+?)(?:g|_)\d+$'.",
+    "dose_pattern": r"For 0.1 uM write '^([0-9.]+) ?uM$'.",
+    "time_pattern": r"For 24h write '^([0-9.]+)h$'.",
+}
+
+
+def compiled(pattern: str | None, key: str = "guide_pattern") -> re.Pattern[str] | None:
+    """A pattern whose first group is what is meant.
+
+    Raises:
+        BadValue: It is no regular expression, or has no group.
+    """
     if pattern is None:
         return None
     try:
         found = re.compile(pattern)
     except re.error as e:
         raise BadValue(
-            "data.guide_pattern is no regular expression",
+            f"data.{key} is no regular expression",
             given=f"{pattern!r} ({e})",
             expected="a regular expression of Python",
-            fix=r"For STAT1g2 or ZAP70_1 write '^(.+?)(?:g|_)\d+$'.",
+            fix=_EXAMPLES[key],
         ) from e
     if not found.groups:
         raise BadValue(
-            "data.guide_pattern has no group",
+            f"data.{key} has no group",
             given=repr(pattern),
-            expected="a first group that is the target",
-            fix=r"Put the target in parentheses: '^(.+?)(?:g|_)\d+$'.",
+            expected="a first group that is what is meant",
+            fix=f"Put it in parentheses. {_EXAMPLES[key]}",
         )
     return found
 
@@ -185,7 +199,7 @@ def _check_brackets(labels: list[str], written: list[list[str]]) -> None:
 
 
 def _check_aliases(labels: list[str], rules: LabelRules) -> None:
-    pattern = _compiled(rules.guide_pattern)
+    pattern = compiled(rules.guide_pattern)
     words = set(labels)
     for label in labels:
         written = _written(label, LabelRules(rules.control_labels, rules.delimiter))

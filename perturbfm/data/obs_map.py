@@ -11,7 +11,7 @@ import pandas as pd
 
 from perturbfm.data import column
 from perturbfm.data.check import OWN_COLUMNS, check_columns, check_text
-from perturbfm.data.dose import check_against_label, read_doses, read_times
+from perturbfm.data.dose import check_against_label, cut_numbers, read_doses, read_times
 from perturbfm.data.label import Labelling, LabelRules, is_missing, read_labels
 from perturbfm.errors import BadValue, SizeNotPositive
 
@@ -38,8 +38,10 @@ class ObsMap:
     dose_factor: float = 1.0
     dose_delimiter: str | None = None
     missing_doses: Sequence[Any] = ()
+    dose_pattern: str | None = None
     dose_label_column: str | None = None
     time_column: str | None = None
+    time_pattern: str | None = None
     n_column: str | None = None
     size_column: str | None = None
 
@@ -107,7 +109,8 @@ def _labels(table: pd.DataFrame, pert_n: np.ndarray, m: ObsMap) -> pd.DataFrame:
     if m.dose_column is not None:
         obs["dose"] = _doses(table, labelling, m, m.dose_column)
     if m.time_column is not None:
-        obs["time"] = read_times(column.text(table[m.time_column]), labelling, table.index, column=m.time_column)
+        time_n = cut_numbers(column.text(table[m.time_column]), m.time_pattern, None, "time_pattern")
+        obs["time"] = read_times(time_n, labelling, table.index, column=m.time_column)
     for name in m.covariates:
         obs[name] = column.plain(table[name])
         check_text(obs[name].tolist(), name)
@@ -120,12 +123,13 @@ def _labels(table: pd.DataFrame, pert_n: np.ndarray, m: ObsMap) -> pd.DataFrame:
 
 
 def _doses(table: pd.DataFrame, labelling: Labelling, m: ObsMap, name: str) -> np.ndarray:
-    value_n = column.text(table[name])
+    joint = m.dose_delimiter or m.labels.delimiter
+    value_n = cut_numbers(column.text(table[name]), m.dose_pattern, joint, "dose_pattern")
     found = read_doses(
         value_n,
         labelling,
         table.index,
-        written_delimiter=m.dose_delimiter or m.labels.delimiter,
+        written_delimiter=joint,
         delimiter=m.labels.delimiter,
         factor=m.dose_factor,
         missing=m.missing_doses,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from perturbfm.data.csr_source import BLOCK, spans
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.fingerprint import counts_from_log1p
 from perturbfm.errors import SizeNotPositive, SizeTooSmall
+
+if TYPE_CHECKING:
+    from perturbfm.data.dataset import PerturbDataset
 
 _ROUNDING, _FEW = 1e-3, 0.01
 """How far below its row sum a size may be, and how many cells may have such a size."""
@@ -55,14 +58,7 @@ def normalise_log1p(
     """
     csr = sparse.csr_matrix(counts_ng)
     size = _row_sums(csr) if size_n is None else np.asarray(size_n, np.float64)
-    wrong = ~(np.isfinite(size) & (size > 0))
-    if wrong.any():
-        raise SizeNotPositive(
-            "Cells have no library size",
-            given=f"{int(wrong.sum())} cells, first {obs.index[wrong][0]!r}",
-            expected="a positive size for every cell",
-            fix="Remove empty cells, or name the right column in data.size_column.",
-        )
+    _assert_sized(size, obs.index)
     if size_n is not None:
         check_sizes(size, _row_sums(csr), size_name)
     factor = size / target_sum
@@ -80,6 +76,53 @@ def normalise_log1p(
     source = f"{declared.source}; {note}" if declared.source else note
     x_ng = logged if sparse.issparse(counts_ng) else logged.toarray()
     return x_ng, replace(declared, scale="log1p", counts_hashed=exact, source=source)
+
+
+class Logarithms:
+    """`log1p(counts / size * target)` of the rows that are asked for, computed then; nothing is held.
+
+    Args:
+        counts_ng: Counts, CSR (in memory or mapped) or dense.
+        size_n: Library size of each row, positive.
+        target: What counts are scaled to.
+    """
+
+    def __init__(self, counts_ng: Any, size_n: np.ndarray, target: float) -> None:
+        self.shape = counts_ng.shape
+        self._counts_ng, self._factor_n = counts_ng, size_n / target
+
+    def __getitem__(self, rows: np.ndarray | slice) -> sparse.csr_matrix:
+        csr = sparse.csr_matrix(self._counts_ng[rows])
+        value = np.concatenate([np.zeros(0, np.float32), *_logarithms(csr, self._factor_n[rows])])
+        return sparse.csr_matrix((value, csr.indices, csr.indptr), shape=csr.shape)
+
+    @classmethod
+    def to_median(cls, dataset: PerturbDataset, rows: np.ndarray) -> Logarithms:
+        """Of counts over library size (the column, where there is one), to the median of some rows.
+
+        Raises:
+            SizeNotPositive: A cell has no counts.
+        """
+        known = "library_size" in dataset.obs
+        sizes = dataset.obs["library_size"].to_numpy(np.float64) if known else row_sums(dataset.adata.X)
+        _assert_sized(sizes, dataset.obs.index)
+        return cls(dataset.adata.X, sizes, float(np.median(sizes[rows])))
+
+
+def row_sums(x_ng: Any) -> np.ndarray:
+    """Sum of each row in float64, a block of rows at a time."""
+    return _row_sums(x_ng) if sparse.issparse(x_ng) else np.asarray(x_ng.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def _assert_sized(size_n: np.ndarray, names: pd.Index) -> None:
+    wrong = ~(np.isfinite(size_n) & (size_n > 0))
+    if wrong.any():
+        raise SizeNotPositive(
+            "Cells have no library size",
+            given=f"{int(wrong.sum())} cells, first {names[wrong][0]!r}",
+            expected="a positive size for every cell",
+            fix="Remove empty cells, or name the right column in data.size_column.",
+        )
 
 
 def check_sizes(size_n: np.ndarray, sum_n: np.ndarray, name: str | None) -> None:

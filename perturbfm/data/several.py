@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from perturbfm.data.gene import gene_names
 from perturbfm.data.reader.raw import Raw, ReadOptions
 from perturbfm.data.reader.read import read_raw
 from perturbfm.errors import BadValue, DuplicateNames, GenesDiffer, UnknownValue, UnreadableFile, nearest
+
+FILE_NAME = "file_name"
+"""Column that holds the file's name where the context is that and no column is named."""
 
 _SUFFIXES = (".gz", ".bz2", ".h5ad", ".h5mu", ".h5", ".hdf5", ".zarr", ".csv", ".tsv", ".txt", ".mtx")
 
@@ -73,9 +76,20 @@ def read_files(
     for path in paths:
         raw = read_raw(path, options)
         names, notes = gene_names(raw.var, gene_column, gene_map)
-        obs = _with_file(raw, path, file_column, values[path], prefix_cells)
-        parts.append(Raw(raw.name, obs, pd.DataFrame(index=names), raw.load, (*raw.notes, *notes), raw.stored))
-    return parts[0] if len(parts) == 1 else _stacked(parts, genes)
+        obs = with_file(raw, path, file_column, values[path], prefix_cells)
+        parts.append(Raw(raw.name, obs, pd.DataFrame(index=names), raw.load, (*raw.notes, *notes), _stored_by(raw)))
+    return parts[0] if len(parts) == 1 else stacked(parts, genes)
+
+
+def _stored_by(raw: Raw) -> Callable[[], dict[str, dict[str, Any]]]:
+    """What a file stores beside its matrix, with its table of genes as it was before they got their names."""
+    var = raw.var
+
+    def stored() -> dict[str, dict[str, Any]]:
+        columns = {str(name): var[name].to_numpy() for name in var.columns}
+        return {**raw.stored(), "var": {**columns, "index": var.index.astype(str).to_numpy(dtype=object)}}
+
+    return stored
 
 
 def _check_genes_option(genes: str) -> None:
@@ -102,7 +116,8 @@ def _file_values(paths: Sequence[Path], column: str | None, values: Mapping[str,
     return {p: str(values.get(s, s)) for p, s in zip(paths, stems, strict=True)}
 
 
-def _with_file(raw: Raw, path: Path, column: str | None, value: str, prefix_cells: bool) -> pd.DataFrame:
+def with_file(raw: Raw, path: Path, column: str | None, value: str, prefix_cells: bool) -> pd.DataFrame:
+    """A file's table of cells with a column that names the file, and its name before each id."""
     obs = raw.obs
     if column is not None:
         if column in obs.columns:
@@ -118,7 +133,8 @@ def _with_file(raw: Raw, path: Path, column: str | None, value: str, prefix_cell
     return obs
 
 
-def _stacked(parts: list[Raw], genes: str) -> Raw:
+def stacked(parts: list[Raw], genes: str) -> Raw:
+    """Files below one another, on the genes they have in common, which are all of them unless `intersect` is said."""
     _check_cells(parts)
     names, notes = _common_genes(parts, genes)
     order = [None if p.var.index.equals(names) else p.var.index.get_indexer(names) for p in parts]
@@ -135,10 +151,23 @@ def _stacked(parts: list[Raw], genes: str) -> Raw:
     read = [note for p in parts for note in p.notes]
 
     def stored() -> dict[str, dict[str, Any]]:
-        return {"uns": {p.name: p.stored().get("uns", {}) for p in parts}}
+        return _stored_together([(p.name, p.stored(), o is None) for p, o in zip(parts, order, strict=True)])
 
     told = (*dict.fromkeys(read), *notes)
     return Raw(name, _numbers_kept(obs, parts), pd.DataFrame(index=names), load, told, stored)
+
+
+def _stored_together(parts: list[tuple[str, dict[str, dict[str, Any]], bool]]) -> dict[str, dict[str, Any]]:
+    """What files store beside their matrices; what is per gene only of files with the genes of all."""
+    uns: dict[str, Any] = {}
+    names: dict[str, Any] = {}
+    for name, stored, same_genes in parts:
+        per_gene = {key: stored.get(key, {}) for key in ("varm", "var")} if same_genes else {}
+        uns[name] = {**stored.get("uns", {}), **{key: found for key, found in per_gene.items() if found}}
+        for part, keys in stored.get("names", {}).items():
+            names[part] = sorted({*names.get(part, ()), *keys})
+    first = next((stored.get("var", {}) for _, stored, same_genes in parts if same_genes), {})
+    return {"uns": uns, "names": names, "var": first}
 
 
 def _numbers_kept(obs: pd.DataFrame, parts: list[Raw]) -> pd.DataFrame:

@@ -7,6 +7,10 @@ To add a metric: one function `(case) -> PerCondition` in `metric/`, one line in
 
     case.py       truth beside prediction, condition by condition: all that a metric sees
     truth.py      what was measured, from judged rows and reference controls
+    comparison.py cells of both sides with one set of controls: what benchmark suites compare
+    cells.py      the cells behind a prediction: emitted, moved controls, or real ones
+    standing.py   what stands beside every model of a split, made once
+    interpolated.py  a replicate that trusts itself only where its cells are sure
     moments.py    sums per group, held and synced by torchmetrics
     gate.py       whether a context carries measurable signal, from truth alone
     permutation.py  the tests behind the gate

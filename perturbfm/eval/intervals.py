@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from perturbfm.eval.aggregate import NO_EFFECT, audible, mean_of, pooled
-from perturbfm.eval.case import Case
+from perturbfm.eval.case import Case, PerCondition
 from perturbfm.eval.effort import Effort, number
 from perturbfm.eval.gate import NO_SIGNAL, POWERED, WEAK
 from perturbfm.eval.metric.explained import explained_variance
@@ -20,12 +20,17 @@ from perturbfm.eval.resample import (
     SIGN_FLIP,
     interval_rule,
     percentiles,
+    rescaled,
     sign_flip_p,
+    small_sample,
 )
 from perturbfm.eval.truth import Truth
+from perturbfm.types import without_dose
 
+LEVEL = 0.95
 DENOMINATOR_SE = 2.0
 FEW_DRAWS = 200
+ONE_CLUSTER = "all conditions are of one perturbation: the spread between perturbations is not known"
 FAINT = "the signal energy {:.3g} is not more than {:g} standard errors ({:.3g}) above zero"
 FLIP_REASON = "5 to 9 conditions: no interval; sign-flip p of panel-centred metrics, in which control noise cancels"
 
@@ -78,7 +83,7 @@ def intervals(
     if truth.has_cells and rule == BOOTSTRAP and not weak:
         return {
             "rule": "two_way_bootstrap",
-            "level": 0.95,
+            "level": LEVEL,
             "reason": "",
             "metrics": _bootstrap(chosen, truth, case, effort),
         }
@@ -94,33 +99,73 @@ def intervals(
 
 
 def _bootstrap(chosen: list[Metric], truth: Truth, case: Case, effort: Effort) -> dict[str, Any]:
-    """Percentiles of the draws.
+    """Percentiles of the draws, moved and rescaled to what chance does to the value.
 
     Redrawn controls add their own noise to errors and correlations with a control, which moves the whole distribution
     of the draws; there the percentiles are moved back by the bias of the median. EV takes the noise out and
-    panel-centred metrics never see it, so their percentiles stand as they are.
+    panel-centred metrics never see it, so their percentiles stand where they are. Distances from the median are
+    rescaled by `small_sample` and, but for those two, by `_once` (`width_factor` is the product). A ratio whose
+    denominator a few conditions carry has long tails that are no matter of the controls: EV keeps its whole interval,
+    which is rather too wide.
     """
     found = {}
+    widen = small_sample(len(set(without_dose(case.intervention_c).tolist())), LEVEL)
     for metric in chosen:
         draws, weight_bc = redrawn_cases(truth, [case], effort)
-        drawn = [_macro(metric, d[0], w) for d, w in zip(draws, weight_bc, strict=True)]
-        value = _macro(metric, case, np.ones(case.n_conditions))
+        drawn = [_macro(metric, metric.function(d[0]), d[0], w) for d, w in zip(draws, weight_bc, strict=True)]
+        value = _macro(metric, metric.function(case), case, np.ones(case.n_conditions))
         known = np.array([v for v in drawn if v is not None])
-        got = percentiles(known, 0.95)
+        got = percentiles(known, LEVEL)
         moves = value is not None and len(known) > 0 and not (metric.ratio or metric.centred)
         bias = float(np.median(known)) - value if moves and value is not None else 0.0
-        entry = {"low": number(got.low - bias), "high": number(got.high - bias), "se": number(got.se)}
-        found[metric.identifier] = {**entry, "n_draws": got.n_draws, "bias_removed": number(bias)}
+        once = 1.0 if metric.centred or metric.ratio else _once(metric, truth, case, effort, got.se)
+        near = rescaled(got, float(np.median(known)) if len(known) else np.nan, once * widen)
+        entry = {"low": number(near.low - bias), "high": number(near.high - bias), "se": number(once * got.se)}
+        found[metric.identifier] = {
+            **entry,
+            "n_draws": got.n_draws,
+            "bias_removed": number(bias),
+            "width_factor": number(once * widen),
+        } | ({} if np.isfinite(widen) else {"reason": ONE_CLUSTER})
     return found
 
 
-def _macro(metric: Metric, case: Case, weight_c: np.ndarray) -> float | None:
+def _once(metric: Metric, truth: Truth, case: Case, effort: Effort, se: float) -> float:
+    r"""What the spread of the draws is to be multiplied by, so that the noise of the controls is in it once; at most 1.
+
+    The measured T already holds the noise r of its controls, and a draw adds its own, d. Where a metric is quadratic,
+    the product of r and d widens the draws although nothing like it stands in the value: on average over r, the
+    variance of the part odd in d is too large by twice that of the even part. So the variance is
+
+    .. math:: V_{conditions} + \max(V_{odd} - V_{even}, V_{even})
+
+    with the odd and even part of a draw from it and its mirror image, and :math:`V_{conditions}` from conditions
+    redrawn beside the truth as measured. Nothing is subtracted where a metric is linear in d.
+    """
+    few = replace(effort, bootstrap_draws=min(FEW_DRAWS, effort.bootstrap_draws))
+    draws, weight_bc = redrawn_cases(truth, [case], few)
+    stats, flat_c = metric.function(case), np.ones(case.n_conditions)
+    conditions = _variance([_macro(metric, stats, case, w) for w in weight_bc])
+    pairs = ((d, replace(d, truth_cg=2.0 * case.truth_cg - d.truth_cg)) for (d,) in draws)
+    sides = [[_macro(metric, metric.function(c), c, flat_c) for c in pair] for pair in pairs]
+    whole = np.array([side for side in sides if None not in side], dtype=float).reshape(-1, 2)
+    odd, even = _variance((whole[:, 0] - whole[:, 1]) / 2.0), _variance(whole.mean(axis=1))
+    right = conditions + max(odd - even, even)
+    return min(1.0, float(np.sqrt(right)) / se) if se > 0 and np.isfinite(right) else 1.0
+
+
+def _variance(values: Any) -> float:
+    known = np.array([v for v in values if v is not None], dtype=float)
+    return float(known.var(ddof=1)) if len(known) > 1 else float("nan")
+
+
+def _macro(metric: Metric, stats: PerCondition, case: Case, weight_c: np.ndarray) -> float | None:
     """The reported value, an unweighted mean over contexts, under weights of conditions.
 
     None where a context that takes part has no positive denominator under these weights: leaving it out would average
     over whichever contexts happen to look well.
     """
-    stats = audible(metric, metric.function(case), case)
+    stats = audible(metric, stats, case)
     contexts = sorted(set(case.context_c[stats.ok_c].tolist()))
     values = {k: pooled(stats, weight_c * (case.context_c == k)) for k in contexts}
     drawn = [k for k in contexts if weight_c[stats.ok_c & (case.context_c == k)].sum() > 0]

@@ -13,6 +13,7 @@ import numpy as np
 
 from perturbfm.eval.aggregate import audible, counted, first_reason, pooled
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED, Case, PerCondition
+from perturbfm.eval.cells import RealCells, stated_alike, with_cells
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.gate import POWERED
 from perturbfm.eval.interpolated import interpolated
@@ -20,7 +21,7 @@ from perturbfm.eval.panel import Metric, Panel, on_cells, score
 from perturbfm.eval.panel.metric import HIGHER
 from perturbfm.eval.redraw import redrawn_cases
 from perturbfm.eval.resample import paired_two_way, two_way_interval
-from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, stated_alike, with_cells
+from perturbfm.eval.truth import TrainCentroids, Truth, halve
 from perturbfm.types import VARIANCE_FLOOR
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ HALVED = (REPLICATE, INTERPOLATED, RANDOM_OTHER)
 CLEAR_BY_SE = 2.0
 MOST_DRAWS = 300
 CELL_HALVINGS = 5
-"""Halvings for metrics that compare cells: five seeds; the rest would cost more than the panel itself."""
+"""Halvings for metrics that compare cells: five seeds, one in a panel that is not comparable; each costs a panel."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def halves_of(
         judged = _half_cases(a, b, known, train, verdict_c, effort.seed + h)
         if not found.se:
             found.se.update(_standard_errors(panel, a, judged, effort))
-        part = panel if h < CELL_HALVINGS else on_cells(panel, False)
+        part = panel if h < (CELL_HALVINGS if panel.comparable else 1) else on_cells(panel, False)
         for name, case in judged.items():
             _add(found, part, name, case, truth, alone if name == RANDOM_OTHER else None)
     return found

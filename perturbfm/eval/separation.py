@@ -82,7 +82,7 @@ def _silent(case: Case, seen: Separation) -> str:
 
 
 def _mute(reason: str) -> dict[str, Any]:
-    return {"value": None, "status": NOT_APPLICABLE, "reason": reason, "n_unscored": 0}
+    return {"value": None, "status": NOT_APPLICABLE, "reason": reason}
 
 
 def _on_axis(

@@ -12,12 +12,12 @@ from scipy import sparse
 
 from perturbfm.errors import CellUsedTwice, PredictionMismatch, TooFewControls
 from perturbfm.eval.case import Case
-from perturbfm.eval.comparison import Comparison, GroupMoments, Side, dense, moments_of
+from perturbfm.eval.cells import ShiftedControls, groups_of, shifted, stating
+from perturbfm.eval.comparison import Comparison, GroupMoments, Side, moments_of
 from perturbfm.eval.moments import detected, moments
 from perturbfm.types import (
     GENE_MODES,
     Observed,
-    PredictedCells,
     Prediction,
     RowView,
     parts_of,
@@ -70,7 +70,7 @@ class Truth:
         self.faint: dict[str, str] = {}
         self.rows = np.arange(len(observed.idx_n)) if rows is None else rows
         o, r = observed, self.rows
-        self.group_names = tuple(sorted({*_groups(o.context_n, o.batch_n, o.match_batch)}))
+        self.group_names = tuple(sorted({*groups_of(o.context_n, o.batch_n, o.match_batch)}))
         pair = list(zip(o.context_n.tolist(), o.intervention_n.tolist(), strict=True))
         names = sorted(set(pair))
         number = {name: i for i, name in enumerate(names)}
@@ -78,7 +78,7 @@ class Truth:
         self.intervention_c = np.array([n[1] for n in names], dtype=object)
         self.condition_n = np.array([number[p] for p in pair])[r]
         group = {name: k for k, name in enumerate(self.group_names)}
-        self.group_n = np.array([group[g] for g in _groups(o.context_n, o.batch_n, o.match_batch)])[r]
+        self.group_n = np.array([group[g] for g in groups_of(o.context_n, o.batch_n, o.match_batch)])[r]
         self.n_c = np.bincount(self.condition_n, minlength=len(names))
         self._measure()
 
@@ -134,7 +134,7 @@ class Truth:
         if self.observed.controls == "baked_in":
             return Controls(np.zeros(n_k), np.zeros((n_k, n_g)), np.zeros((n_k, n_g)))
         number = {name: k for k, name in enumerate(self.group_names)}
-        group = np.array([number.get(g, -1) for g in _groups(context, batch, self.observed.match_batch)])
+        group = np.array([number.get(g, -1) for g in groups_of(context, batch, self.observed.match_batch)])
         used = np.flatnonzero(group >= 0)
         found = Controls(*moments(RowView(x, used), group[used], n_k))
         alone = np.flatnonzero(self.weight_ck.any(axis=0) & (found.n_k == 0))
@@ -168,7 +168,7 @@ class Truth:
     def input_detected_kg(self) -> np.ndarray:
         """Share of input-control cells of each matched group in which a gene is not zero."""
         o = self.observed
-        group_m = np.array([f"{a}\0{b}" for a, b in _groups(o.input_context_m, o.input_batch_m, o.match_batch)])
+        group_m = np.array([f"{a}\0{b}" for a, b in groups_of(o.input_context_m, o.input_batch_m, o.match_batch)])
         names = [f"{a}\0{b}" for a, b in self.group_names]
         rows = [np.flatnonzero(group_m == name) for name in names]
         nothing = np.zeros(len(o.genes_g))
@@ -354,71 +354,6 @@ class Truth:
         )
 
 
-def shifted(truth: Truth, mean_cg: np.ndarray) -> Side:
-    """Cells of a model that predicts means: input-control cells of the condition's batches plus the prediction."""
-    cells = ShiftedControls(truth, mean_cg)
-
-    def known() -> GroupMoments:
-        return moved(pooled_controls(truth), mean_cg)
-
-    return truth.side(cells.predicted, known)
-
-
-def pooled_controls(truth: Truth) -> GroupMoments:
-    """Moments of the input controls of each condition's batches, every cell counting once."""
-    used_ck = (truth.weight_ck > 0).astype(float)
-    n_k, mean_kg = truth.input.n_k, truth.input.mean_kg
-    n_c = used_ck @ n_k
-    mean_cg = (used_ck * n_k) @ mean_kg / n_c[:, None]
-    square_cg = used_ck @ (truth.input.scatter_kg + n_k[:, None] * mean_kg**2) / n_c[:, None]
-    nonzero_cg = (used_ck * n_k) @ truth.input_detected_kg / n_c[:, None]
-    return GroupMoments(n_c, mean_cg, np.maximum(square_cg - mean_cg**2, 0.0), nonzero_cg)
-
-
-def moved(group: GroupMoments, delta_cg: np.ndarray) -> GroupMoments:
-    """Moments of cells that are all moved by one vector per group; a gene that moves is nowhere exactly zero."""
-    nonzero_cg = np.where(delta_cg == 0, group.nonzero_rg, 1.0)
-    return GroupMoments(group.n_r, group.mean_rg + delta_cg, group.var_rg, nonzero_cg)
-
-
-@dataclass(frozen=True, eq=False)
-class ShiftedControls:
-    """Cells of a model that predicts means: the condition's input-control cells, each once, plus the prediction."""
-
-    truth: Truth
-    mean_cg: np.ndarray
-
-    def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
-        """True cells [n, g] and predicted cells [m, g] of one condition, dense."""
-        t = self.truth
-        return dense(t.x_ng[t.condition_rows(condition)]), self.predicted(condition)
-
-    def predicted(self, condition: int) -> np.ndarray:
-        """Predicted cells [m, g] of one condition, dense."""
-        o, t = self.truth.observed, self.truth
-        used = {name for name, w in zip(t.group_names, t.weight_ck[condition], strict=True) if w > 0}
-        mine = np.array([g in used for g in _groups(o.input_context_m, o.input_batch_m, o.match_batch)], dtype=bool)
-        return dense(o.input_mg[np.flatnonzero(mine)]) + self.mean_cg[condition]
-
-
-@dataclass(frozen=True, eq=False)
-class RealCells:
-    """Cells of a predictor that is made of real cells, one matrix per condition."""
-
-    true: Truth
-    predicted: Truth
-    source_c: np.ndarray
-
-    def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
-        """True cells and the cells of the condition that stands in for it."""
-        true = dense(self.true.x_ng[self.true.condition_rows(condition)])
-        return true, dense(self.predicted_cells(condition))
-
-    def predicted_cells(self, condition: int) -> Any:
-        """Cells [m, g] of the condition that stands in for one."""
-        return self.predicted.x_ng[self.predicted.condition_rows(int(self.source_c[condition]))]
-
-
 def halve(truth: Truth, seed: int) -> tuple[Truth, Truth]:
     """Two disjoint halves of every condition's rows, stratified by batch; the first gets the odd row."""
     rng = np.random.Generator(np.random.PCG64(seed))
@@ -434,47 +369,3 @@ def halve(truth: Truth, seed: int) -> tuple[Truth, Truth]:
         first.append(rows[:middle])
         second.append(rows[middle:])
     return truth.half(np.sort(np.concatenate(first))), truth.half(np.sort(np.concatenate(second)))
-
-
-@dataclass(frozen=True, eq=False)
-class EmittedCells:
-    """Cells that a model emits, each once."""
-
-    true: Truth
-    emitted: PredictedCells
-
-    def __call__(self, condition: int) -> tuple[np.ndarray, np.ndarray]:
-        """True cells [n, g] and predicted cells [m, g] of one condition, dense."""
-        return dense(self.true.x_ng[self.true.condition_rows(condition)]), dense(self.predicted_cells(condition))
-
-    def predicted_cells(self, condition: int) -> Any:
-        """Cells [m, g] that were emitted for one condition."""
-        return self.emitted.of(self.true.context_c[condition], self.true.intervention_c[condition])
-
-
-def stating(case: Case, truth: Truth, has_variance: bool, emitted: PredictedCells | None, no_cells: str) -> Case:
-    """The case of a prediction that emits cells of its own, states no variance, or is a point without cells."""
-    case = replace(case, has_variance=has_variance)
-    if no_cells and case.cells is not None:
-        return replace(case, cells=None, comparison=None, incomparable=no_cells)
-    return case if emitted is None or case.cells is None else with_cells(case, EmittedCells(truth, emitted))
-
-
-def stated_alike(case: Case, other: Case, truth: Truth) -> Case:
-    """A case of the same model beside another truth: what the model states and emits goes along."""
-    emitted = other.cells.emitted if isinstance(other.cells, EmittedCells) else None
-    no_cells = "" if other.cells is not None or case.cells is None else other.incomparable
-    return stating(case, truth, other.has_variance, emitted, no_cells)
-
-
-def with_cells(case: Case, cells: RealCells | EmittedCells) -> Case:
-    """The same case, with cells that a predictor really has."""
-    comparison = case.comparison
-    if comparison is not None:
-        comparison = replace(comparison, predicted=cells.true.side(cells.predicted_cells), _made={})
-    return replace(case, cells=cells, comparison=comparison)
-
-
-def _groups(context_n: np.ndarray, batch_n: np.ndarray, by_batch: bool) -> list[tuple[str, str]]:
-    batch = batch_n.tolist() if by_batch else [""] * len(context_n)
-    return list(zip(context_n.tolist(), batch, strict=True))

@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import sparse
 
 from perturbfm.errors import NoCells, UnknownChoice, ValuesNegative, nearest
-from perturbfm.eval.truth import ShiftedControls, Truth
+from perturbfm.eval.cells import ShiftedControls
+from perturbfm.eval.truth import Truth
 from perturbfm.types import without_dose
 
 if TYPE_CHECKING:

@@ -82,7 +82,7 @@ def read_rows(obs: pd.DataFrame, own: Mapping[str, Any], named: Columns, labels:
         DuplicateNames: A condition name is that of two conditions.
     """
     table = conditions_of(labels, judged)
-    if "condition" in obs and not _is_own(obs, own, named):
+    if "conditions" in obs and named.pert is None:
         return _by_name(obs, table)
     labelling = _perturbations(obs, own, named, labels)
     found = {"pert": labelling.pert_n}
@@ -97,18 +97,13 @@ def read_rows(obs: pd.DataFrame, own: Mapping[str, Any], named: Columns, labels:
     return Rows(code_m, name_m, context_m, batch_m, table)
 
 
-def _is_own(obs: pd.DataFrame, own: Mapping[str, Any], named: Columns) -> bool:
-    """Whether `condition` is a column of perturbations rather than a whole name."""
-    return "condition" in (own.get("pert_column"), named.pert) or "pert_id" in obs
-
-
 def _by_name(obs: pd.DataFrame, table: pd.DataFrame) -> Rows:
     """Rows that name their condition in one word: `context|perturbation@mode`, or as much of it as is enough."""
     spelled: dict[str, set[int]] = {}
     for i, row in table.iterrows():
         for name in (f"{row.context}|{row.intervention}", f"{row.context}|{row.pert}", row.intervention, row.pert):
             spelled.setdefault(str(name), set()).add(int(str(i)))
-    name_m = np.array([str(v) for v in column.text(obs["condition"])], dtype=object)
+    name_m = np.array([str(v) for v in column.text(obs["conditions"])], dtype=object)
     doubtful = sorted({n for n in name_m if len(spelled.get(n, ())) > 1})
     if doubtful:
         raise DuplicateNames(

@@ -23,7 +23,7 @@ CELLS, MEANS, ROWS = "cells", "means", "rows"
 CARRIED = ("split_hash", "fingerprint", "scale", "fold")
 """Words that a file may carry of where it belongs."""
 
-_COLUMNS = ("condition", "pert_id", "context_id", "batch_id", "mode", "dose", "time")
+_COLUMNS = ("conditions", "pert_id", "context_id", "batch_id", "mode", "dose", "time")
 """Arrays of an npz that say what each row is about."""
 
 _BROKEN = (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error)
@@ -124,8 +124,6 @@ def read_npz(path: Path) -> Foreign:
             a = {k: npz[k] for k in npz.files}
         mean, genes = np.asarray(a["mean"], dtype=np.float32), tuple(map(str, a["genes"].tolist()))
         columns = {c: a[c].astype(str) for c in _COLUMNS if c in a}
-        if "conditions" in a:
-            columns["condition"] = a["conditions"].astype(str)
         if "idx" not in a and not columns:
             raise KeyError("idx, or conditions")
         obs = pd.DataFrame({c: v.astype(object) for c, v in columns.items()} if "idx" not in a else {})

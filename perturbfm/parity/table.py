@@ -66,6 +66,19 @@ def register() -> tuple[tuple[Accepted, ...], tuple[dict[str, str], ...]]:
     return tuple(Accepted(**line) for line in found["accepted"]), tuple(found["not_owned"])
 
 
+def without_reference() -> tuple[tuple[str, str], ...]:
+    """Patterns of aliases that no official number is at hand for, and why."""
+    found: dict[str, Any] = yaml.safe_load(REGISTER.read_text())
+    return tuple((str(line["alias"]), str(line["reason"])) for line in found["no_reference"])
+
+
+def unchecked(aliases: Iterable[str], checks: Iterable[Check]) -> list[str]:
+    """Aliases that are neither compared nor known to have no reference."""
+    known = {c.alias for c in checks}
+    patterns = [alias for alias, _ in without_reference()]
+    return [a for a in aliases if a not in known and not any(fnmatchcase(a, p) for p in patterns)]
+
+
 def all_checks(references: References, suites: Sequence[str] = SUITES) -> list[Check]:
     """Recompute every number of some suites.
 

@@ -13,16 +13,13 @@ from torch.utils.data import Dataset
 from perturbfm.data.controls import ControlMatch, group_keys, match_controls
 from perturbfm.data.dataset import PerturbDataset
 from perturbfm.data.group_statistics import GroupStatistics, group_statistics
-from perturbfm.data.scatter import Scatter
+from perturbfm.data.scatter import subtract_into
 from perturbfm.errors import ContextWithoutControls
 from perturbfm.split import Split
 from perturbfm.train.buffers import Buffers
 from perturbfm.train.encoder import Encoder, encode
 from perturbfm.train.grouped import GroupedBatch
 from perturbfm.types import Batch, RowView
-
-_PART = 1 << 22
-"""Bytes of a batch that are filled and then added to while they are still in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -119,27 +116,22 @@ class RowBatches(Dataset[Batch]):
         self.parts_n, pert = pd.factorize(labels.pert_n, sort=True)
         self.parts_up = encoder.encode_parts(pert)
         self.match = _drawn_match(dataset, split) if truth is None else None
-        self._minus_kg = torch.from_numpy(0.0 - self.against.mean_kg)
-        self._against_n = np.maximum(self.against.row_n, 0)
-        self.buffers, self.scatter = Buffers(dataset.n_genes), Scatter()
+        self._table_kg, self._group_n = self._compared_with()
+        self.buffers = Buffers(dataset.n_genes)
 
     def __getitem__(self, rows: np.ndarray) -> Batch:
         """Batch of the rows, response included."""
         batch = self.blind(rows)
         delta_ng = self.buffers.take(len(rows))
-        step = max(1, _PART // (4 * delta_ng.shape[1]))
-        for start in range(0, len(rows), step):
-            self._fill(rows[start : start + step], delta_ng[start : start + step])
+        subtract_into(self.dataset.adata.X, rows, self._table_kg, self._group_n[rows], delta_ng)
         batch.delta_ng = torch.from_numpy(delta_ng)
         return batch
 
-    def _fill(self, rows: np.ndarray, delta_ng: np.ndarray) -> None:
+    def _compared_with(self) -> tuple[np.ndarray, np.ndarray]:
+        """Control profiles, and which of them is subtracted from each row."""
         if self.match is not None:
-            np.subtract(0.0, self.match.take(rows), out=delta_ng)
-        else:
-            group_n = torch.from_numpy(self._against_n[rows])
-            torch.index_select(self._minus_kg, 0, group_n, out=torch.from_numpy(delta_ng))
-        self.scatter.add(self.dataset.adata.X, rows, delta_ng)
+            return self.match.profile_kg, self.match.row_n
+        return self.against.mean_kg, np.maximum(self.against.row_n, 0)
 
     def blind(self, rows: np.ndarray) -> Batch:
         """Batch of the rows without their response: their expression is not read."""

@@ -2,7 +2,8 @@
 
 Fresh memory of this size comes from the system page by page, each page zeroed first: at 18,000 genes that takes as long
 as filling the batch. A buffer is free when this pool holds the only reference to it; a tensor, view or batch made from
-it, wherever it is kept, is a reference, so nothing that somebody can still see is ever written over.
+it, wherever it is kept, is a reference, so nothing that somebody can still see is ever written over. That holds for
+several threads as well: one that looks at a buffer is itself a reference to it, so no two find it free at once.
 """
 
 from __future__ import annotations

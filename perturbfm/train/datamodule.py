@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from perturbfm.data.dataset import PerturbDataset
@@ -84,4 +85,5 @@ class PerturbDataModule(pl.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # seeds of workers, which draw nothing; not taken from the models' generator
         )

@@ -5,7 +5,9 @@ The number of workers, the number of processes, where the matrix lies and whethe
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +19,9 @@ T = TypeVar("T", covariant=True)
 
 BUFFERED_BLOCKS = 64
 """Blocks that are mixed with each other in a shuffle by blocks."""
+
+AHEAD = 2
+"""Batches that are cut while one is in use, where there are no worker processes."""
 
 
 class IndexBatches(Sampler[np.ndarray]):
@@ -89,7 +94,8 @@ class IndexBatches(Sampler[np.ndarray]):
 class ResumableLoader(DataLoader[T]):
     """A loader that knows how far its epoch is, and goes on from there. Lightning keeps its state in checkpoints.
 
-    Batches are counted as they are handed out, not as workers fetch them ahead.
+    Batches are counted as they are handed out, not as workers or threads fetch them ahead. It draws nothing from the
+    generator that models use, which would make their numbers depend on the number of workers.
     """
 
     sampler: IndexBatches
@@ -97,9 +103,24 @@ class ResumableLoader(DataLoader[T]):
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         self.handed_out = self.sampler.first_step
-        for batch in super().__iter__():
+        for batch in super().__iter__() if self.num_workers else self._ahead():
             self.handed_out += 1
             yield batch
+
+    def _ahead(self) -> Iterator[T]:
+        """Batches in order, the next ones cut by threads of this process in the meantime."""
+        with ThreadPoolExecutor(AHEAD, thread_name_prefix="perturbfm-batch") as pool:
+            waiting: deque[Future[T]] = deque()
+            try:
+                for rows in self.sampler:
+                    waiting.append(pool.submit(self.dataset.__getitem__, rows))
+                    if len(waiting) > AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
 
     def state_dict(self) -> dict[str, Any]:
         """Place in the epoch, and what decides which batches there are."""

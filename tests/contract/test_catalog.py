@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -122,7 +123,13 @@ def test_the_known_traps_are_told():
     assert {b.reason for b in sciplex.refused} == {"gene labels off by one row"}
     for name in ("replogle22_k562_essential", "replogle22_k562_gwps", "replogle22_rpe1"):
         assert any("35773075 is the normalised" in note for note in read_entry(name).notes)
-    assert any("guide-level" in note for note in read_entry("papalexi21").notes)
+    papalexi = read_entry("papalexi21")
+    assert any("guide-level" in note for note in papalexi.notes)
+    target = re.fullmatch(papalexi.files[0].columns["guide_pattern"], "STAT1g2")
+    assert target[1] == "STAT1"  # and so does what is printed, without a word from a person
+    assert "guide_pattern" in recipe(papalexi, papalexi.files[0], Path("x.h5ad"))
+    for file in read_entry("mcfaline23").files:
+        assert file.columns["context_column"] == ["cell_type", "treatment"]
     assert any("says A549; the cells are K562" in note for note in read_entry("norman19_gears").notes)
     assert {e.name for e in ENTRIES if e.licence.non_commercial} == {"xatlas_orion", "txpert_cache"}
 

@@ -18,6 +18,7 @@ from perturbfm.data.planted import as_dataset
 from perturbfm.data.synthetic import make_world
 from perturbfm.data.world_settings import preset
 from perturbfm.eval.aggregate import aggregates
+from perturbfm.eval.cells import RealCells, with_cells
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.metric.crps_draws import crps_draws
 from perturbfm.eval.metric.distribution import energy_distance
@@ -30,7 +31,7 @@ from perturbfm.eval.reliability import reliability
 from perturbfm.eval.replicate import halves_of
 from perturbfm.eval.risk import risk_coverage
 from perturbfm.eval.separation import Separation, separation
-from perturbfm.eval.truth import RealCells, TrainCentroids, Truth, halve, with_cells
+from perturbfm.eval.truth import TrainCentroids, Truth, halve
 from perturbfm.eval.verdict import open_gate
 from perturbfm.judging import _separation, observe
 from perturbfm.split import context_ood

@@ -32,6 +32,7 @@ class File:
     x: np.ndarray
     obs: pd.DataFrame
     split: dict
+    genes: np.ndarray
 
     def rows(self, name, context):
         """Rows of a fold or control role in one context."""
@@ -92,7 +93,7 @@ def stored_split():
 @pytest.fixture(scope="module")
 def devel(real_data):
     adata = anndata.read_h5ad(real_data / "perturbench_devel" / "perturbench_devel.h5ad")
-    return File(adata.X.toarray().astype(np.float64), adata.obs, stored_split())
+    return File(adata.X.toarray().astype(np.float64), adata.obs, stored_split(), adata.var_names.to_numpy())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import yaml
 
 from perturbfm.cli import main
 from perturbfm.errors import ParityMissed, UnknownChoice, UnreadableFile
+from perturbfm.eval.panel import FULL
 from perturbfm.parity import table
 from perturbfm.parity.check import Check
 from perturbfm.parity.reference import References
@@ -28,9 +29,15 @@ def test_no_line_of_the_register_is_idle(checks):
     assert table.idle(checks, accepted) == []
 
 
+def test_every_alias_of_the_panel_is_compared_or_says_why_not(checks):
+    aliases = [a for m in FULL.metrics for a in m.aliases]
+    assert table.unchecked(aliases, checks) == []
+    assert table.unchecked(["nobody_1.0.x"], checks) == ["nobody_1.0.x"]
+
+
 def test_every_line_of_the_register_has_a_reason():
     found = yaml.safe_load(table.REGISTER.read_text())
-    assert all(len(line["reason"]) > 20 for line in found["accepted"] + found["not_owned"])
+    assert all(len(line["reason"]) > 20 for line in found["accepted"] + found["not_owned"] + found["no_reference"])
 
 
 def _fake(monkeypatch, *checks):

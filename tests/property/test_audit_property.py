@@ -36,6 +36,7 @@ def test_duplicates_are_exactly_the_equal_rows_of_different_places(x_ng, random)
         found = duplicates(form(x_ng), place_n)
         assert sorted(sorted(g.tolist()) for g in found.groups(few=True)) == wanted
         assert not list(found.groups(few=False))
+        assert not list(found.groups(few=False, rescaled=True))
 
 
 @always
@@ -51,6 +52,24 @@ def test_a_row_hash_does_not_depend_on_how_the_row_is_stored(x_ng):
     assert (row_hashes(backwards) == hashes).all()
     negative_zero = np.where(x_ng == 0, -0.0, x_ng).astype(np.float64)
     assert (row_hashes(negative_zero) == row_hashes(x_ng.astype(np.float64))).all()
+
+
+@always
+@given(matrices, st.sampled_from([np.log1p, np.sqrt, lambda x: 7 * x, lambda x: x / max(1, x.sum())]))
+def test_a_row_hash_does_not_depend_on_how_the_row_was_normalised(x_ng, again):
+    once, twice = x_ng.astype(np.float64), np.array([again(row) for row in x_ng.astype(np.float64)])
+    assert (row_hashes(once) == row_hashes(twice.reshape(once.shape))).all()
+    assert (row_hashes(sparse.csr_matrix(once)) == row_hashes(twice.reshape(once.shape))).all()
+
+
+@always
+@given(matrices)
+def test_rows_with_other_genes_or_another_order_of_values_have_other_hashes(x_ng):
+    hashes, known = row_hashes(x_ng), {}
+    for value, row in zip(hashes.tolist(), x_ng, strict=True):
+        known.setdefault(tuple(np.sign(np.diff(row[row != 0])).tolist()) + tuple(row != 0), set()).add(value)
+    assert all(len(values) == 1 for values in known.values())
+    assert len({v for values in known.values() for v in values}) == len(known)
 
 
 genes = st.text("ABCDEFG123", min_size=1, max_size=5)

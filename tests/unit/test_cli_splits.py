@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
 
 from perturbfm import run_experiment
 from perturbfm.cli import main
@@ -82,11 +82,11 @@ def home(tmp_path, monkeypatch):
 def splits(home, capsys):
     """Run `perturbfm splits` with some words; returns code, stdout and stderr."""
 
-    def run(verb, *words):
+    def run(verb, *words, settings=SETTINGS):
         words = ["splits", verb, *words]
         if verb in ("create", "suggest", "audit"):
             words += [*(["--data"] if verb != "suggest" else []), str(home / "wide.h5ad")]
-            for setting in SETTINGS:
+            for setting in settings:
                 words += ["--set", f"data.{setting}"]
         code = main(words)
         return code, *capsys.readouterr()
@@ -113,6 +113,23 @@ def test_the_hash_stands_alone_on_the_last_line_after_the_gate(home, splits):
     assert [line.split(":")[0] for line in lines[1:-1]] == ["gate 1", "gate c'3", "gate null"]
     split = made(home, out)
     assert (split.rule, split.seed, split.params["holdout"]) == ("unseen_perturbation", 3, ("A",))
+
+
+def test_the_gate_of_counts_is_told_from_their_logarithms(home, splits):
+    """Most files hold counts; a split of these is told what its test fold can carry as any other is."""
+    adata = read_h5ad(home / "wide.h5ad")
+    rng = np.random.default_rng(0)
+    hit = (adata.obs["pert_id"] == "A").to_numpy()
+    counts = rng.poisson(np.where(hit[:, None], [9.0] * 3 + [1.0] * (adata.n_vars - 3), 3.0))
+    adata.X = counts.astype(np.float32)
+    adata.write_h5ad(home / "wide.h5ad")
+    words = ("create", "--rule", "unseen_perturbation", "holdout=[A]", "min_controls=5")
+    code, out, _ = splits(*words, settings=("scale=counts", *SETTINGS[1:]))
+    assert code == 0
+    lines = out.splitlines()[1:-1]
+    assert lines[0].startswith("gate: of counts over library size, to the median of train, and log1p;")
+    assert [line.split(":")[0] for line in lines[1:]] == ["gate 1", "gate c'3", "gate null"]
+    assert all("1 conditions, effective" in line for line in lines[1:])
 
 
 def test_the_gate_may_be_left_out(splits):
@@ -182,6 +199,16 @@ def test_words_that_do_not_fit(splits, words, code, message):
     assert (got, out) == (code, "")
     assert re.search(message, err), err
     assert "Traceback" not in err
+
+
+def test_a_card_says_who_sees_the_controls_of_held_out_contexts(home, splits, capsys):
+    split = made(
+        home, splits("create", "--rule", "context_ood", "--holdout-context", "null", "min_controls=5", "--no-gate")[1]
+    )
+    assert main(["splits", "show", split.frozen_hash]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["input_controls_of_held_out_contexts"] == "shown at prediction only"
+    assert card["params"]["n_conditions"]["test"] == len(PERTS)
 
 
 def test_rules_are_listed_with_what_they_are(splits):

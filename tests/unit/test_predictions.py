@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from perturbfm.errors import UnreadableFile
-from perturbfm.predictions import read_prediction, write_prediction
+from perturbfm.predictions import as_stored, read_prediction, write_prediction
 from perturbfm.types import Prediction
 
 
@@ -43,6 +43,22 @@ def test_a_prediction_comes_back_as_it_was(path):
     np.testing.assert_array_equal(found.idx_n, prediction().idx_n)
     for word in ("genes_g", "scale", "fold", "model", "split_hash", "fingerprint"):
         assert getattr(found, word) == getattr(prediction(), word)
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
+def test_what_is_scored_is_what_comes_back(tmp_path, wide):
+    """Rows that nobody asks, rows that are equal, and digits that float32 does not hold."""
+    rng = np.random.default_rng(1)
+    kind = np.float64 if wide else np.float32
+    mean, var = rng.normal(size=(6, 4)).astype(kind), rng.uniform(0.1, 1, size=(6, 4)).astype(kind)
+    mean[4], var[4] = mean[1], var[1]
+    given = prediction(mean_qg=mean, var_qg=var, query_n=np.array([5, 4, 1, 0, 2]))
+    write_prediction(tmp_path / "p.npz", given, 1.0)
+    read, kept = read_prediction(tmp_path / "p.npz")[0], as_stored(given)
+    for name in ("mean_qg", "var_qg", "query_n"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(read, name))
+    assert kept.mean_qg.dtype == read.mean_qg.dtype == np.float32
+    np.testing.assert_array_equal(kept.mean_ng(), given.mean_ng().astype(np.float32))
 
 
 def test_a_file_has_one_row_per_judged_row_and_the_promised_types(path):

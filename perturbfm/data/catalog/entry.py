@@ -30,6 +30,7 @@ COLUMNS = (
     "control_labels",
     "delimiter",
     "drop_control_parts",
+    "guide_pattern",
     "dose_column",
     "time_column",
     "mode",

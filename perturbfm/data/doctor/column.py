@@ -21,6 +21,9 @@ IN_NAMES = ("_", "-", "/")
 MOST_SPEAKING = 10
 """So many of the known names mean perturbation even where no label reads like a control."""
 
+LEAST_SCORE = 0.01
+"""Of a column whose name says perturbation, whatever its labels are: they may be guides without a control."""
+
 MOST_UNLISTED = 20_000
 """Levels of a column with an unlisted name that are looked at: identifiers of cells have more."""
 
@@ -135,10 +138,16 @@ def _score(survey: Survey, c: str) -> float:
         return 0.0
     score = (len(vocabulary.PERT) - place) / len(vocabulary.PERT) if place is not None else 0.1 if hint else 0.05
     score += 2.0 if clear and len(labels) > 1 else 1.0 if weak and len(labels) > 1 else 0.0
+    score -= 1.5 if len(labels) - len(clear) == 1 and vocabulary.says_only_perturbed(_treated(labels)) else 0.0
     score += 0.5 * genes - (1.2 if look_like_guides(labels) else 0.0) + 1e-3 * min(1.0, len(labels) / 1000)
     if not clear and score < 1 and genes < 0.3:
-        return score if place is not None and place < MOST_SPEAKING else 0.0
+        return max(score, LEAST_SCORE) if place is not None and place < MOST_SPEAKING else 0.0
     return score
+
+
+def _treated(labels: Sequence[str]) -> str:
+    """The first label that is not of untouched cells."""
+    return next((x for x in labels if not vocabulary.is_control(x)), "")
 
 
 def _means_else(c: str) -> bool:
@@ -149,7 +158,8 @@ def _means_else(c: str) -> bool:
 
 def _share_of_genes(survey: Survey, labels: Sequence[str]) -> float:
     """Share of labels that are measured genes; of gene identifiers, cells and contexts hardly one is."""
-    return float(survey.genes.isin(labels).sum() / len(labels)) if 2 <= len(labels) <= MOST_UNLISTED else 0.0
+    known = len(survey.known_genes.intersection(labels))
+    return known / len(labels) if 2 <= len(labels) <= MOST_UNLISTED else 0.0
 
 
 def _controls(labels: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from perturbfm.data.column import kept_rows
 from perturbfm.data.doctor.finding import STOP, Finding
 from perturbfm.data.doctor.hazard import HAZARDS
 from perturbfm.data.doctor.propose import Proposal, propose
-from perturbfm.data.doctor.survey import Survey, survey
+from perturbfm.data.doctor.survey import Survey, survey_all
 from perturbfm.data.reader.raw import ReadOptions
 
 
@@ -42,16 +43,17 @@ class Examination:
         unit = "conditions" if self.proposal.keys.get("unit") == "pseudobulk" else "cells"
         filled = s.sample.n_stored / max(1, s.n_obs * len(s.genes))
         size = f"{s.n_obs:,} {unit} x {len(s.genes):,} genes"
-        return f"{s.path.name}: {size}, {kind} ({filled:.1%} stored), {s.n_bytes / 1e6:.1f} MB"
+        name = f"{s.path.name} and {len(s.more)} more" if s.more else s.path.name
+        return f"{name}: {size}, {kind} ({filled:.1%} stored), {s.n_bytes / 1e6:.1f} MB"
 
 
 def examine(
-    path: Path, name: str, given: dict[str, Any] | None = None, options: ReadOptions | None = None
+    path: Path | Sequence[Path], name: str, given: dict[str, Any] | None = None, options: ReadOptions | None = None
 ) -> Examination:
     """Examine a file without reading all of it, where it is large.
 
     Args:
-        path: File or folder.
+        path: File or folder, or several that are one data set.
         name: Name of the data set to propose.
         given: Loader keys that are known; they are taken over.
         options: What a reader must know.
@@ -60,7 +62,8 @@ def examine(
         UnreadableFile: Missing, truncated, or of no known format.
     """
     given = given or {}
-    facts = survey(path, options or _options(given))
+    paths = [path] if isinstance(path, Path) else list(path)
+    facts = survey_all(paths, options or _options(given))
     read = facts.only(_kept(facts, given))
     proposal = propose(read, name, given)
     findings = [finding for hazard in HAZARDS for finding in hazard(read, proposal)]

@@ -22,6 +22,8 @@ from perturbfm.data.doctor.hazard_label import (
     missing_labels,
     number_of_parts,
     other_columns,
+    other_spellings,
+    second_targets,
     unused_categories,
 )
 from perturbfm.data.doctor.propose import UNKNOWN, Proposal, layer_scale
@@ -84,7 +86,7 @@ def groups(s: Survey, p: Proposal) -> Iterator[Finding]:
         yield Finding(
             "few_cells", WARN, share, "Their deltas are mostly noise; set preprocess.cells or read their intervals."
         )
-    if p.keys.get("controls") != "baked_in" and p.pert.controls:
+    if p.keys.get("controls") not in ("baked_in", "subtract") and p.pert.controls:
         yield from _controls_of_groups(p, context, place_n, treated, int(size.max()))
 
 
@@ -104,6 +106,25 @@ def _controls_of_groups(
     if len(n_control) and int(n_control.max()) < largest:
         message = f"controls ({int(n_control.max())} at most) are rarer than the largest treatment ({largest})"
         yield Finding("controls_rarer", NOTE, message, "Noise of the controls sits in every delta; intervals count it.")
+
+
+def batches(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Batches without controls of their own: a difference between batches would pass for an effect."""
+    if p.pert is None or not p.pert.controls or "batch_column" in p.keys or p.keys.get("controls") == "baked_in":
+        return
+    context = [c for c in names_of(p.keys.get("context_column")) if c in s.obs.columns]
+    found = place.unmatched_batches(s, p.pert, context)
+    if found is None or p.keys.get("unit") == "pseudobulk":
+        return
+    c, lacking, n = found
+    message = (
+        f"{len(lacking)} of {n} levels of {c} hold perturbed rows with fewer than {place.LEAST_CONTROLS} controls "
+        f"beside them ({listed(lacking, 4)}): deltas are taken over all of them, with their differences"
+    )
+    fix = f"Set batch_column: {c} and leave those out with drop: {{{c}: [{listed(lacking, 2)}]}}."
+    if len(lacking) == n:
+        fix = "Nothing can mend that; hold out whole levels (covariates), and read effects with care."
+    yield Finding("batch_without_controls", WARN, message, fix)
 
 
 def confounding(s: Survey, p: Proposal) -> Iterator[Finding]:
@@ -230,6 +251,7 @@ HAZARDS: tuple[Hazard, ...] = (
     times,
     perturbed_genes_measured,
     groups,
+    batches,
     confounding,
     skipped_contexts,
     settings,
@@ -238,6 +260,8 @@ HAZARDS: tuple[Hazard, ...] = (
     missing_labels,
     gene_ids,
     label_variants,
+    other_spellings,
+    second_targets,
     unused_categories,
     other_columns,
     names,

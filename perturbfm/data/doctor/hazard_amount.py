@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from perturbfm.data.column import names_of
-from perturbfm.data.doctor import column, place, vocabulary
+from perturbfm.data.doctor import amount, column, place, vocabulary
 from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding, listed
-from perturbfm.data.doctor.propose import Proposal, can_be_amounts, is_second_dose, several_times
+from perturbfm.data.doctor.propose import Proposal, informative, is_second_dose, several_times
 from perturbfm.data.doctor.survey import Survey, words
 
 
@@ -24,7 +24,7 @@ def doses(s: Survey, p: Proposal) -> Iterator[Finding]:
         yield from _unused(s, p)
         return
     text = words(s.obs[c])
-    number = pd.to_numeric(pd.Series(text), errors="coerce").to_numpy(float)
+    number = amount.numbers(s, c, p.pert)
     control = column.is_control(s, p.pert)
     treated = ~control & ~np.isin(s.words(p.pert.name), list(p.pert.missing))
     code = np.isfinite(number) & (number < 0)
@@ -66,8 +66,15 @@ def units(s: Survey, p: Proposal) -> Iterator[Finding]:
 
 def times(s: Survey, p: Proposal) -> Iterator[Finding]:
     """Controls of several times, compared as one group, would give a time effect as one of the perturbation."""
-    c = p.keys.get("time_column")
-    if p.pert is None or not isinstance(c, str) or c not in s.obs or p.keys.get("controls") == "baked_in":
+    if p.pert is None:
+        return
+    c = p.keys.get("time_column", place.named(s, vocabulary.TIME, least=2))
+    if not isinstance(c, str) or c not in s.obs:
+        return
+    if "time_column" not in p.keys and informative(s, c, p.pert):
+        message = f"{c} holds times in words, e.g. {listed(s.levels(c).index[:2])}; times of a perturbation are pooled"
+        yield Finding("time_in_words", WARN, message, "Write the hours into a column of numbers, or set time_pattern.")
+    if p.keys.get("controls") == "baked_in":
         return
     place_of = [*names_of(p.keys.get("context_column"))]
     if p.keys.get("match") != "context":
@@ -76,7 +83,8 @@ def times(s: Survey, p: Proposal) -> Iterator[Finding]:
         n = len(set(s.words(c)[column.is_control(s, p.pert)].tolist()) - {""})
         message = f"controls carry {n} values of {c}, and would be one group for all times"
         fix = f"Set batch_column: {c} and leave out treated rows without controls of their time, or keep one time."
-        yield Finding("controls_of_several_times", STOP, message, fix)
+        level = STOP if "time_column" in p.keys else WARN
+        yield Finding("controls_of_several_times", level, message, fix)
 
 
 def _unused(s: Survey, p: Proposal) -> Iterator[Finding]:
@@ -86,13 +94,16 @@ def _unused(s: Survey, p: Proposal) -> Iterator[Finding]:
     for c in dict.fromkeys([*amounts, *speaking]):
         if c == (p.pert.name if p.pert else None) or s.obs[c].nunique() < 1:
             continue
-        if not can_be_amounts(s, p, c) and s.levels(c).size > 1:
-            fix = "Write the dose alone into a column of numbers and name it in dose_column; its label keeps it apart."
+        if c not in amounts and p.pert is not None and not informative(s, c, p.pert):
+            continue
+        if not amount.are_numbers(s, c, p.pert.delimiter if p.pert else None) and s.levels(c).size > 1:
+            fix = "Write the dose alone into a column of numbers and name it in dose_column, or set dose_pattern."
             shown = listed(s.levels(c).index[:1])
             message = f"{c} holds doses in words, e.g. {shown}; doses of a perturbation are pooled"
             yield Finding("dose_in_words", WARN, message, fix)
         elif p.pert is not None and s.levels(c).size > 1 and is_second_dose(s, p.pert, c):
-            if c not in names_of(p.keys.get("context_column")):
+            context = [x for x in names_of(p.keys.get("context_column")) if x in s.obs]
+            if c not in context and not place.told_by(s, c, context):
                 message = f"{c} is a dose that control guides carry too: one of a second treatment; it is pooled"
                 fix = f"Add {c} to context_column, or keep one dose of it."
                 yield Finding("dose_of_second_treatment", WARN, message, fix)

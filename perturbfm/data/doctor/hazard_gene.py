@@ -8,7 +8,7 @@ import pandas as pd
 
 from perturbfm.data.doctor import vocabulary
 from perturbfm.data.doctor.finding import NOTE, STOP, WARN, Finding, listed
-from perturbfm.data.doctor.propose import Proposal
+from perturbfm.data.doctor.propose import Proposal, symbol_columns
 from perturbfm.data.doctor.survey import Survey
 
 LEAST_NAMES = 3
@@ -20,16 +20,19 @@ def gene_ids(s: Survey, p: Proposal) -> Iterator[Finding]:
     name = pd.Series(s.genes.astype(str))
     ensembl = name.str.fullmatch(_ENSEMBL)
     if ensembl.mean() > 0.5:
-        symbols = [c for c in s.raw.var.columns if c.lower() in vocabulary.SYMBOL]
-        good = next((c for c in symbols if s.raw.var[c].is_unique and not s.raw.var[c].isna().any()), None)
-        if good is not None:
+        symbols = [c for c in s.raw.var.columns if vocabulary.rank(str(c), vocabulary.SYMBOL) is not None]
+        good = next(iter(symbol_columns(s)), None)
+        if "gene_column" in p.keys:
+            fix = f"Nothing: gene_column: {p.keys['gene_column']} names them."
+        elif good is not None:
             fix = f"Set gene_column: {good} to use symbols, as labels and graphs do."
         elif symbols:
             n = int(s.raw.var[symbols[0]].duplicated().sum())
             fix = f"{symbols[0]} has {n} repeats: gene_column: {symbols[0]} with duplicate_genes: sum, for counts."
         else:
             fix = "Set gene_map to a two-column TSV from Ensembl to symbol."
-        yield Finding("ensembl_ids", WARN, f"{int(ensembl.sum())} of {len(name)} genes are Ensembl ids", fix)
+        level = NOTE if "gene_column" in p.keys else WARN
+        yield Finding("ensembl_ids", level, f"{int(ensembl.sum())} of {len(name)} genes are Ensembl ids", fix)
     elif ensembl.any():
         message = f"{int(ensembl.sum())} of {len(name)} genes are Ensembl ids, the others are not"
         yield Finding("mixed_ids", WARN, message, "They match no graph and no label; leave them out or map them.")
@@ -51,7 +54,8 @@ def perturbed_genes_measured(s: Survey, p: Proposal) -> Iterator[Finding]:
     labels = [str(x) for x in s.levels(p.pert.name).index if str(x) not in (*p.pert.controls, *p.pert.missing)]
     parts = {q.strip() for x in labels for q in (x.split(p.pert.delimiter) if p.pert.delimiter else [x])}
     parts -= {*p.pert.controls}
-    genes = set(s.genes.astype(str))
+    column = p.keys.get("gene_column")
+    genes = set((s.raw.var.get(column, s.genes)).astype(str))
     measured = parts & genes
     if not parts or (not measured and not _look_like_genes(parts)):
         return

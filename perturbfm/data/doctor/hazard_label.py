@@ -59,7 +59,8 @@ def combinations(s: Survey, p: Proposal) -> Iterator[Finding]:
     labels = [str(x) for x in s.levels(p.pert.name).index if str(x) not in (*p.pert.controls, *p.pert.missing)]
     sign = p.pert.delimiter
     if sign is not None:
-        yield from _joined(labels, sign, p.pert.controls)
+        named = {str(x) for x in p.keys.get("aliases") or {}}
+        yield from _joined([x for x in labels if x not in named], sign, p.pert.controls)
         return
     for other in ("+", ",", "|", "&", ";"):
         with_sign = [x for x in labels if other in x.strip(other)]
@@ -72,15 +73,18 @@ def combinations(s: Survey, p: Proposal) -> Iterator[Finding]:
 
 
 def _joined(labels: list[str], sign: str, controls: tuple[str, ...]) -> Iterator[Finding]:
-    joined = [label for label in labels if sign in label]
+    cut_of = {x: [q for q in map(str.strip, x.split(sign)) if q not in controls] for x in labels}
+    joined = [x for x, parts in cut_of.items() if len(parts) > 1]
+    if not joined:
+        return
     message = f"{len(joined)} of {len(labels)} labels are combinations joined by {sign!r}, e.g. {listed(joined[:1])}"
     yield Finding("combinations", NOTE, message, "Set delimiter: null if that sign belongs to names.")
-    cut = [[part.strip() for part in x.split(sign)] for x in joined]
+    cut = [cut_of[x] for x in joined]
     odd = [x for x, parts in zip(joined, cut, strict=True) if _is_cut_wrongly(parts)]
     if odd:
         fix = f"Give each another name: aliases: {{{odd[0]!r}: ...}}; the sign belongs to the name."
         yield Finding("delimiter_in_name", STOP, f"{listed(odd)} would be cut in the middle of a name", fix)
-    alone = {label for label in labels if sign not in label} | {*controls}
+    alone = {parts[0] for parts in cut_of.values() if len(parts) == 1}
     parts = {part for parts in cut for part in parts}
     lacking = sorted(parts - alone)
     if lacking:
@@ -154,7 +158,11 @@ def label_variants(s: Survey, p: Proposal) -> Iterator[Finding]:
     """One perturbation under two spellings would stand on both sides of a split."""
     if p.pert is None:
         return
-    labels = pd.Series([str(x) for x in s.levels(p.pert.name).index], dtype=object)
+    written = [str(x) for x in s.levels(p.pert.name).index]
+    if spaced := [x for x in written if x != x.strip()]:
+        message = f"{len(spaced)} labels begin or end with a space: {listed(map(repr, spaced))}"
+        yield Finding("spaces", NOTE, message, "They are read without it.")
+    labels = pd.Series(list(dict.fromkeys(x.strip() for x in written)), dtype=object)
     plain = labels.str.lower().str.replace(r"[\s_\-]+", "", regex=True)
     same = labels.groupby(plain).agg(list)
     same = same[same.str.len() > 1]
@@ -164,6 +172,41 @@ def label_variants(s: Survey, p: Proposal) -> Iterator[Finding]:
         yield Finding(
             "label_variants", WARN, f"{len(same)} labels in several spellings: {shown}", "Set aliases: {one: other}."
         )
+
+
+def other_spellings(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """Contexts and batches in two spellings are two."""
+    for c in dict.fromkeys([*names_of(p.keys.get("context_column")), *names_of(p.keys.get("batch_column"))]):
+        if c not in s.text:
+            continue
+        names = pd.Series([str(x) for x in s.levels(c).index], dtype=object)
+        same = names.groupby(names.str.strip().str.casefold()).agg(list)
+        same = same[same.str.len() > 1]
+        if len(same):
+            shown = "; ".join(" = ".join(repr(v) for v in x) for x in same[:3])
+            message = f"{len(same)} levels of {c} in several spellings: {shown}"
+            yield Finding("level_variants", WARN, message, "Write each one way in the file: they are read as two.")
+
+
+def second_targets(s: Survey, p: Proposal) -> Iterator[Finding]:
+    """A second column of the same labels, other than the first in treated rows, makes combinations of them."""
+    if p.pert is None:
+        return
+    first, controls = s.words(p.pert.name), [*p.pert.controls, *p.pert.missing]
+    known = set(s.levels(p.pert.name).index) - {*controls, ""}
+    for c in p.pert.others:
+        if place.told_by(s, c, [p.pert.name]) or place.told_by(s, p.pert.name, [c]):
+            continue  # other names of the same labels
+        second = s.words(c)
+        own = set(s.levels(c).index) - {*controls, ""}
+        both = ~np.isin(first, controls) & ~np.isin(second, controls) & (second != "") & (first != second)
+        if len(own & known) < 2 or len(own & known) < 0.5 * len(own) or not both.any():
+            continue
+        i = int(np.flatnonzero(both)[0])
+        n, pair = int(both.sum()), f"{first[i]} and {second[i]}"
+        message = f"{n} rows have one target in {p.pert.name} and another in {c}, e.g. {pair}"
+        fix = "Join the two into a column of their own (A+B) in the file and name it in pert_column, with delimiter."
+        yield Finding("second_target", STOP, message, fix)
 
 
 def unused_categories(s: Survey, p: Proposal) -> Iterator[Finding]:

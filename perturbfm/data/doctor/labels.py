@@ -10,9 +10,10 @@ import pandas as pd
 from perturbfm.data.check import check_labels
 from perturbfm.data.declaration import Declaration
 from perturbfm.data.doctor.examine import Examination
-from perturbfm.data.file import match_of
+from perturbfm.data.file import SUBTRACT, match_of
 from perturbfm.data.label import LabelRules
 from perturbfm.data.obs_map import ObsMap, label_rows
+from perturbfm.data.several import FILE_NAME
 from perturbfm.types import Labels
 
 UNREAD = "unread"
@@ -34,15 +35,19 @@ def labels_of(found: Examination) -> Labels:
         k.get("aliases", {}),
     )
     table, _, _ = label_rows(found.survey.obs, _map(k, rules))
-    declared = Declaration(str(k["name"]), "log1p", controls=k.get("controls", "cells"), delimiter=k.get("delimiter"))
+    subtracted = k.get("controls") == SUBTRACT
+    controls = "cells" if subtracted else k.get("controls", "cells")
+    declared = Declaration(str(k["name"]), "log1p", controls=controls, delimiter=k.get("delimiter"))
     check_labels(table, declared, needs_controls=True)
+    if subtracted:
+        return _labels(table[~table["is_control"]], {**k, "controls": "baked_in"})
     return _labels(table, k)
 
 
 def _map(k: dict[str, Any], rules: LabelRules) -> ObsMap:
     return ObsMap(
         k["pert_column"],
-        k.get("context_column"),
+        FILE_NAME if k.get("file_context") else k.get("context_column"),
         k.get("batch_column"),
         rules,
         context=k.get("context") or str(k["name"]),
@@ -57,7 +62,10 @@ def _map(k: dict[str, Any], rules: LabelRules) -> ObsMap:
         drop=k.get("drop", {}),
         dose_column=k.get("dose_column"),
         missing_doses=k.get("missing_doses", ()),
+        dose_delimiter=k.get("dose_delimiter"),
+        dose_pattern=k.get("dose_pattern"),
         time_column=k.get("time_column"),
+        time_pattern=k.get("time_pattern"),
     )
 
 

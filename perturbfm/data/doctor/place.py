@@ -60,6 +60,22 @@ def batch_column(survey: Survey, pert: PertColumn, context: Sequence[str]) -> st
     return None
 
 
+def unmatched_batches(survey: Survey, pert: PertColumn, context: Sequence[str]) -> tuple[str, list[str], int] | None:
+    """A column of batches, those of them in which controls cannot be matched, and how many there are."""
+    ranked = [(place, c) for c in survey.coded if (place := vocabulary.rank(c, vocabulary.BATCH)) is not None]
+    treated = ~is_control(survey, pert) & ~np.isin(survey.words(pert.name), list(pert.missing))
+    for _, c in sorted(ranked):
+        n = survey.levels(c).size
+        if c == pert.name or c in context or not 2 <= n <= MOST_BATCHES or told_by(survey, c, context):
+            continue
+        joint = survey.words([*context, c])
+        n_control = pd.Series(joint[is_control(survey, pert)], dtype=object).value_counts()
+        lacking = treated & (pd.Series(joint).map(n_control).fillna(0).to_numpy() < LEAST_CONTROLS)
+        if lacking.any():
+            return c, sorted({str(v) for v in survey.words(c)[lacking]}), n
+    return None
+
+
 def covariates(survey: Survey, used: Sequence[str | None]) -> list[str]:
     """Columns of donors, studies and the like: 2 to n/20 levels, not a copy of a used one."""
     found: list[str] = []
@@ -117,6 +133,15 @@ def follows(survey: Survey, column: str, other: str) -> bool:
     """Whether a column of several levels says nothing that another does not: each level of the other has one of it."""
     pairs = _n_pairs(survey, column, other)
     return pairs == survey.levels(other).size and survey.levels(column).size > 1
+
+
+def told_by(survey: Survey, column: str, others: Sequence[str]) -> bool:
+    """Whether others, joined, tell the value of a column."""
+    if not others:
+        return survey.levels(column).size < 2
+    joint = pd.factorize(survey.words(others))[0].astype(np.int64)
+    code = survey.codes(column)
+    return len(np.unique(joint * (int(code.max(initial=0)) + 1) + code)) == len(np.unique(joint))
 
 
 def same(survey: Survey, column: str, other: str) -> bool:

@@ -32,6 +32,7 @@ class Sample:
         is_sparse: Whether it is sparse.
         is_float: Whether the file stores floats.
         whole: Whether all of it had to be read for the sample.
+        n_rows: Rows of the whole matrix.
     """
 
     x_ng: Any
@@ -40,6 +41,7 @@ class Sample:
     is_sparse: bool
     is_float: bool
     whole: bool
+    n_rows: int
 
 
 def sample_of(path: Path, raw: Raw, options: ReadOptions) -> Sample:
@@ -57,10 +59,35 @@ def sample_of(path: Path, raw: Raw, options: ReadOptions) -> Sample:
             if found is not None:
                 picked, n_stored, kind = found
                 is_sparse = bool(sparse.issparse(picked))
-                return Sample(as_float32(picked, path.name), rows, n_stored, is_sparse, kind == "f", False)
+                return Sample(
+                    as_float32(picked, path.name), rows, n_stored, is_sparse, kind == "f", False, len(raw.obs)
+                )
     x_ng = raw.matrix()
     is_sparse = bool(sparse.issparse(x_ng))
-    return Sample(x_ng[rows], rows, int(x_ng.nnz if is_sparse else x_ng.size), is_sparse, False, True)
+    n_stored = int(x_ng.nnz if is_sparse else x_ng.size)
+    return Sample(x_ng[rows], rows, n_stored, is_sparse, False, True, len(raw.obs))
+
+
+def joined_samples(samples: list[Sample], columns: list[np.ndarray]) -> Sample:
+    """Samples of several files as one, each thinned so that it stays small.
+
+    Args:
+        samples: One per file, in the order of the files.
+        columns: Per file the columns of the common genes.
+    """
+    step = max(1, sum(len(s.row_n) for s in samples) // MOST_ROWS)
+    blocks = [s.x_ng[::step][:, c] for s, c in zip(samples, columns, strict=True)]
+    starts = np.cumsum([0, *(s.n_rows for s in samples)])
+    rows = np.concatenate([start + s.row_n[::step] for start, s in zip(starts, samples, strict=False)])
+    is_sparse = all(s.is_sparse for s in samples)
+    x_ng = sparse.vstack(blocks, format="csr") if is_sparse else np.vstack([_filled(b) for b in blocks])
+    n_stored = sum(s.n_stored for s in samples)
+    floats, whole = any(s.is_float for s in samples), any(s.whole for s in samples)
+    return Sample(x_ng, rows, n_stored, is_sparse, floats, whole, int(starts[-1]))
+
+
+def _filled(x_ng: Any) -> Any:
+    return x_ng.toarray() if sparse.issparse(x_ng) else x_ng
 
 
 def names_in(path: Path, options: ReadOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -72,6 +99,14 @@ def names_in(path: Path, options: ReadOptions) -> tuple[tuple[str, ...], tuple[s
         raw = ["raw"] if "raw/X" in group or "raw.X" in group else []
         uns = group.get("uns", {})
         return (*layers, *raw), tuple(sorted(uns)) if hasattr(uns, "keys") else ()
+
+
+def lacks_x(path: Path, options: ReadOptions) -> bool:
+    """Whether a file has the layout of AnnData, and no matrix in `X`."""
+    with refusing(path), _opened(path, options) as group:
+        if group is None:
+            return False
+        return "X" not in group or group["X"].attrs.get("encoding-type") == "null"
 
 
 @contextmanager
@@ -86,8 +121,8 @@ def _opened(path: Path, options: ReadOptions) -> Iterator[Any]:
         yield zarr.open_group(str(path), mode="r")
     elif h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
-            group = file["mod"][options.modality] if "mod" in file and options.modality else file
-            yield group if "obs" in group else None
+            group = file["mod"].get(options.modality) if "mod" in file and options.modality else file
+            yield group if group is not None and "obs" in group else None
     else:
         yield None
 

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from perturbfm.data.doctor.sample import Sample, names_in, sample_of
+from perturbfm.data.doctor import vocabulary
+from perturbfm.data.doctor.sample import Sample, joined_samples, lacks_x, names_in, sample_of
 from perturbfm.data.reader.raw import Raw, ReadOptions
 from perturbfm.data.reader.read import read_raw
+from perturbfm.data.several import FILE_NAME, stacked, stem_of, with_file
 
 MOST_CODES = 10_000
 """Levels up to which whole numbers may be codes of labels."""
@@ -31,6 +33,7 @@ class Survey:
         uns: Names in `uns`.
         sample: Some rows of its matrix.
         options: How it was read.
+        more: Further files, where several are one data set.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class Survey:
     uns: tuple[str, ...]
     sample: Sample
     options: ReadOptions = field(default_factory=ReadOptions)
+    more: tuple[Path, ...] = ()
     _levels: dict[str, pd.Series] = field(default_factory=dict, repr=False)
     _codes: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _in_layer: dict[str, Survey] = field(default_factory=dict, repr=False)
@@ -58,6 +62,12 @@ class Survey:
     def n_obs(self) -> int:
         """Rows."""
         return len(self.raw.obs)
+
+    @cached_property
+    def known_genes(self) -> frozenset[str]:
+        """Names of genes, by the index and by columns of symbols."""
+        columns = [c for c in self.raw.var.columns if vocabulary.rank(str(c), vocabulary.SYMBOL) is not None]
+        return frozenset({*map(str, self.genes), *(str(v) for c in columns for v in self.raw.var[c])})
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -83,7 +93,7 @@ class Survey:
     def in_layer(self, name: str) -> Survey:
         """The same file with another layer sampled."""
         if name not in self._in_layer:
-            self._in_layer[name] = survey(self.path, replace(self.options, layer=name))
+            self._in_layer[name] = survey_all([self.path, *self.more], replace(self.options, layer=name))
         return self._in_layer[name]
 
     def only(self, row_n: np.ndarray) -> Survey:
@@ -123,11 +133,44 @@ def survey(path: Path, options: ReadOptions | None = None) -> Survey:
     Raises:
         UnreadableFile: Missing, truncated, or of no known format.
     """
-    options = options or ReadOptions()
+    options = _with_layer(path, options or ReadOptions())
     raw = read_raw(path, options)
     n_bytes = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     layers, uns = names_in(path, options)
     return Survey(path, raw, n_bytes, layers, uns, sample_of(path, raw, options), options)
+
+
+def survey_all(paths: Sequence[Path], options: ReadOptions | None = None) -> Survey:
+    """Survey one file, or several as one data set: on common genes, with the file's name in a column.
+
+    Raises:
+        UnreadableFile: One is missing, truncated, or of no known format.
+        GenesDiffer: They have no gene in common.
+    """
+    parts = [survey(path, options) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    ids = pd.Index([c for p in parts for c in p.obs.index])
+    raws = [replace(p.raw, obs=with_file(p.raw, p.path, FILE_NAME, stem_of(p.path), not ids.is_unique)) for p in parts]
+    raw = stacked(raws, "intersect")
+    layers = [x for x in parts[0].layers if all(x in p.layers for p in parts)]
+    uns = tuple(dict.fromkeys(u for p in parts for u in p.uns))
+    raw = replace(raw, var=parts[0].raw.var.iloc[_columns(parts[0].genes, raw.var.index)])
+    sample = joined_samples([p.sample for p in parts], [_columns(p.genes, raw.var.index) for p in parts])
+    size, layer = sum(p.n_bytes for p in parts), parts[0].options
+    return Survey(parts[0].path, raw, size, tuple(layers), uns, sample, layer, more=tuple(paths[1:]))
+
+
+def _columns(genes: pd.Index, wanted: pd.Index) -> np.ndarray:
+    return np.arange(len(genes)) if genes.equals(wanted) else genes.get_indexer(wanted)
+
+
+def _with_layer(path: Path, options: ReadOptions) -> ReadOptions:
+    """Where `X` is empty a layer is looked at, one of counts first."""
+    if options.layer is not None or not path.exists() or not lacks_x(path, options):
+        return options
+    layers, _ = names_in(path, options)
+    return replace(options, layer=min(layers, key=vocabulary.layer_rank, default=None))
 
 
 def words(column: pd.Series) -> np.ndarray:

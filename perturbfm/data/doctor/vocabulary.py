@@ -18,6 +18,7 @@ CONTEXT = (
     "cell_type", "cell_line", "context_id", "context", "condition1", "cell_line_id", "cell_id", "cell_type_name",
     "cell_line_name", "celltype_name", "seurat_annotations", "cell", "line", "tissue", "tissue_type", "cell_name",
     "cell_state", "annotation", "louvain", "leiden", "seurat_clusters", "cluster",
+    "file_name",
 )  # fmt: skip
 CLUSTER = ("louvain", "leiden", "seurat_clusters", "cluster", "clusters")
 BATCH = (
@@ -37,7 +38,7 @@ SETTING = (
 GUIDE = ("guide", "guide_id", "grna_id", "guide_identity", "sgrna", "sgrna_id", "guide_ids", "sgid_ab")
 DOSE = (
     "dose", "dose_value", "pert_dose", "dosage", "concentration", "conc", "dose_val", "drug_dose", "drug_conc",
-    "drug_concentration", "compound_concentration",
+    "drug_concentration", "compound_concentration", "drugname_drugconc", "dosage_value",
 )  # fmt: skip
 DOSE_LABEL = ("pert_idose", "dose_label", "dose_text")
 DOSE_UNIT = ("dose_unit", "pert_dose_unit", "concentration_unit")
@@ -51,6 +52,11 @@ MODE = ("perturbation_type", "pert_type", "modality", "intervention_type", "pert
 N_PARTS = ("nperts", "n_perts", "n_perturbations")
 SYMBOL = ("gene_symbol", "gene_symbols", "gene_name", "gene_names", "symbol", "feature_name", "gene_short_name")
 COUNT_LAYERS = ("counts", "raw_counts", "raw", "count", "umi")
+LOG_LAYERS = (
+    "logcounts", "log_counts", "lognorm", "log_norm", "log_normalized", "lognormalized", "log1p", "log1p_norm",
+    "log_normalised", "log_data", "normalized", "normalised", "norm", "data",
+)  # fmt: skip
+N_LAYERS = len(COUNT_LAYERS) + len(LOG_LAYERS)
 FLAG = (
     "control", "is_control", "ctrl", "is_ctrl", "control_cell", "is_ntc", "ntc", "is_non_targeting", "non_targeting",
     "is_negative_control", "negative_control", "is_vehicle",
@@ -91,6 +97,11 @@ _VEHICLE = re.compile(
 _NO_TARGET = re.compile(
     r"(?:non?[-_ ]?target|ntc?(?:[-_ ]?(?:g|sg)?\d+)?$|nt[-_ ]?control|safe|scramble|sg(?:ntc?|ctrl)).*", re.IGNORECASE
 )
+_ONLY_PERTURBED = re.compile(
+    r"perturbed|perturbation|targeting|targeted|treated|treatment|edited|infected|transduced|non[-_ ]?control|ko|kd"
+    r"|true|yes|case",
+    re.IGNORECASE,
+)
 _WEAK = re.compile(
     r"(?:random|wt|wild[-_ ]?type|aavs1|none|luciferase|lacz|egfp|gfp)(?:[-_ ]?(?:g|sg)?\d+)?", re.IGNORECASE
 )
@@ -124,6 +135,22 @@ def is_missing(label: str) -> bool:
 def plain(name: str) -> str:
     """A column's name without case, spaces, dots, underscores: `Cell.Line`, `cellLine` and `cell_line` are one."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).lower())
+
+
+def layer_rank(name: str) -> int:
+    """Place of a layer: counts first, then logarithms, then what is unknown."""
+    known = [plain(word) for word in (*COUNT_LAYERS, *LOG_LAYERS)]
+    return known.index(plain(name)) if plain(name) in known else N_LAYERS
+
+
+def unit_word(text: str) -> str:
+    """The unit that a text names, spelt one way; nothing where it is no known unit."""
+    return _UNITS.get(re.sub(r"[\W_]+", "", text).lower(), "")
+
+
+def says_only_perturbed(label: str) -> bool:
+    """Whether a label says that something was done, and not what."""
+    return _ONLY_PERTURBED.fullmatch(label.strip()) is not None
 
 
 def unit_of(name: str) -> tuple[str, str]:

@@ -76,7 +76,8 @@ def _raw(path: Path, options: ReadOptions, opened: Opener) -> Raw:
     def stored() -> dict[str, dict[str, Any]]:
         parts = ("uns", *(("varm",) if place == "X" else ()))
         with refusing(path), opened() as group:
-            return {part: _readable(group[part]) for part in parts if part in group}
+            names = {part: sorted(map(str, group[part])) for part in ("layers", "obsm") if part in group}
+            return {"names": names, **{part: _readable(group[part]) for part in parts if part in group}}
 
     return Raw(path.name, obs, var, load, stored=stored)
 
@@ -111,9 +112,9 @@ def _place(group: Any, layer: str | None) -> str:
         if "X" not in group:
             raise UnreadableFile(
                 "The file has no matrix",
-                given=f"X is empty, layers {', '.join(layers) or 'none'}",
-                expected="X, or data.layer",
-                fix="Name a layer.",
+                given=f"X is empty, layers {', '.join([*layers, *(['raw'] if raw else [])]) or 'none'}",
+                expected="X, or a layer that is named",
+                fix="Set data.layer to the one that holds the values.",
             )
         return "X"
     if layer in layers:

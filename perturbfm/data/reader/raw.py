@@ -56,6 +56,10 @@ class ReadOptions:
     orientation: str = "cells_by_genes"
 
 
+BESIDE = "perturbfm_beside"
+"""Entry of `uns` for what a file stores beside its matrix and no run reads: columns of `var`, names of layers."""
+
+
 @dataclass(frozen=True)
 class Raw:
     """What a file holds, before any of it has a meaning.
@@ -66,7 +70,8 @@ class Raw:
         var: Table of genes of the chosen layer, names as index.
         load: Gives the matrix of a layer (None for the one that was chosen) as the file stores it.
         notes: What was done while reading, for the record.
-        stored: Gives what lies beside the matrix (`uns`, `varm`): nothing reads it but the audit, which must.
+        stored: Gives what lies beside the matrix: content of `uns` and `varm`, columns and index of `var`, and under
+            `names` the names in `layers` and `obsm`. Nothing reads it but the audit, which must.
     """
 
     name: str

@@ -30,6 +30,9 @@ def crps_draws(case: Case, *, estimator: str, noise: str) -> PerCondition:
         UnknownChoice: Another word for `estimator` or `noise`.
         PredictionMismatch: Draws of another shape.
         ValuesNotFinite: A draw is not a number.
+
+    Source:
+        Gneiting & Raftery (2007), doi:10.1198/016214506000001437, section 4.2; fair: Ferro (2014), doi:10.1002/qj.2270.
     """
     _known("treatment of noise", noise, NOISES)
     _known("estimator of the CRPS of draws", estimator, ESTIMATORS)

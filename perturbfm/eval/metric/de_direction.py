@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from perturbfm.errors import UnknownChoice, nearest
-from perturbfm.eval.case import PerCondition, plain
+from perturbfm.eval.case import Case, PerCondition, nowhere, plain
 from perturbfm.eval.comparison import Comparison
+from perturbfm.eval.metric.correlation import least_predicted
 from perturbfm.eval.metric.de_overlap import NEITHER, NO_TRUE, off_target, too_few
 from perturbfm.eval.metric.differential import Recipe, calls
 
 PURITY = 0.9
 """Share of right signs that a prefix of the prediction's ranking must keep."""
 
+NO_CHANGE = "the predicted delta is zero"
 NONE_CALLED = "the prediction calls no gene that changes in truth"
 
 
@@ -39,6 +41,39 @@ def de_direction_match(comparison: Comparison, *, recipe: Recipe, least: int = 1
     right_cg = judged_cg & (np.sign(true.lfc_cg) == np.sign(predicted.lfc_cg))
     n_c = judged_cg.sum(axis=1)
     return plain(right_cg.sum(axis=1) / np.maximum(n_c, 1), too_few(n_c, least))
+
+
+def de_direction_of_delta(case: Case, *, recipe: Recipe, least: int) -> PerCondition:
+    r"""Share of the genes significant in truth whose predicted delta has the sign of the true one.
+
+    .. math:: mean_{g \in S_p}\,[\operatorname{sign} D_{pg} = \operatorname{sign} T_{pg}]
+
+    with S the genes called in truth, the perturbation's own left out, and D and T the deltas against matched controls
+    of either side: no batch and no noise of a control stands on both sides.
+
+    Args:
+        case: A case with a comparison.
+        recipe: Test and correction by which genes are called in truth.
+        least: Significant genes that a truth must have.
+
+    Returns:
+        One value in [0, 1] per condition, 1 is best, 0.5 is chance; a gene that is predicted not to move is a miss.
+        *Undefined* where truth has fewer than `least` significant genes, or the predicted delta is zero throughout.
+
+    Source:
+        Protocol section 3.3 (DE from 10 significant genes on); the sign rule is cell-eval's `de_direction_match`.
+    """
+    comparison = case.comparison
+    if comparison is None:
+        return nowhere(case.n_conditions, case.incomparable)
+    judged_cg = calls(comparison, "truth", recipe).called_cg & off_target(comparison)
+    predicted_cg = np.asarray(case.predicted_cg, dtype=float)
+    still_c = np.linalg.norm(predicted_cg, axis=1) <= least_predicted(case)
+    right_cg = judged_cg & (np.sign(predicted_cg) == np.sign(case.truth_cg))
+    n_c = judged_cg.sum(axis=1)
+    few_c = too_few(n_c, least)
+    reason_c = np.where(few_c != "", few_c, np.where(still_c, NO_CHANGE, "")).astype(object)
+    return plain(right_cg.sum(axis=1) / np.maximum(n_c, 1), reason_c)
 
 
 def de_direction_share(comparison: Comparison, *, recipe: Recipe, of: str) -> PerCondition:

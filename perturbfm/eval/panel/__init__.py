@@ -19,7 +19,7 @@ PANELS = (FULL, QUICK)
 SHIFTED, EMITTED = "cells=control_shifted", "cells=predicted"
 """How an identifier says whose cells were compared: input controls moved by a predicted mean, or the model's own."""
 
-LEADS_WITH_CELLS = "edist[ground=euclidean,stat=U,"
+LEADS_WITH_CELLS = "edist[ground=euclidean,stat=U,cells=control_shifted]"
 
 
 def panel_named(name: str) -> Panel:
@@ -109,7 +109,7 @@ def with_emitted_cells(panel: Panel) -> Panel:
             m,
             identifier=m.identifier.replace(SHIFTED, EMITTED),
             meaning=m.meaning.replace("input controls moved by the prediction", "predicted cells"),
-            lead=m.lead or m.identifier.startswith(LEADS_WITH_CELLS),
+            lead=m.lead or m.identifier == LEADS_WITH_CELLS,
         )
         for m in panel.metrics
     )

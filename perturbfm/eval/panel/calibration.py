@@ -12,7 +12,7 @@ from perturbfm.eval.panel.metric import LOWER, TARGET, Metric
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
-KEPT = ("subset_conditions", "shift_both")
+KEPT = ("subset_conditions",)
 
 
 def _pooled(where: str, noise: str, level: float) -> tuple[Metric, ...]:

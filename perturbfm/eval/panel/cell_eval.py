@@ -10,14 +10,19 @@ from perturbfm.eval.case import PerCondition
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.de_count import de_count, de_count_spearman
 from perturbfm.eval.metric.de_curve import de_curve_area
-from perturbfm.eval.metric.de_direction import de_direction_match, de_direction_reach, de_direction_share
+from perturbfm.eval.metric.de_direction import (
+    de_direction_match,
+    de_direction_of_delta,
+    de_direction_reach,
+    de_direction_share,
+)
 from perturbfm.eval.metric.de_magnitude import de_lfc_nmae, de_lfc_spearman
 from perturbfm.eval.metric.de_overlap import de_jaccard, de_overlap, de_recall
 from perturbfm.eval.metric.differential import CELL_EVAL2, PANEL, PDEX_01, PDEX_03, Recipe
 from perturbfm.eval.metric.discrimination import discrimination, discrimination_midrank
 from perturbfm.eval.metric.effect_size import effect_size_pearson
 from perturbfm.eval.metric.pseudobulk import mean_error, pearson_change
-from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, Metric, OnCells
+from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, Metric, OnBoth, OnCells
 
 TOPS = (50, 100, 200, 500)
 CELLS = "cells=control_shifted"
@@ -74,6 +79,10 @@ SECOND = Edition(
 )
 
 
+BY_POSITION = ("de_overlap", "de_precision")
+"""Equal fold changes, the infinite ones among them, are taken by the order of genes, as the suite takes them."""
+
+
 def _line(
     identifier: str,
     function: Callable[[Comparison], PerCondition],
@@ -82,7 +91,10 @@ def _line(
     *aliases: str,
     invariances: tuple[str, ...] = ("subset_conditions",),
 ) -> Metric:
-    return Metric(identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances)
+    follows = ("permute_genes",) if identifier.startswith(BY_POSITION) else ()
+    return Metric(
+        identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances, follows=follows
+    )
 
 
 def _overlaps(edition: Edition, own: tuple[str, ...]) -> tuple[Metric, ...]:
@@ -306,19 +318,20 @@ SECOND_FAMILY = (
 )
 
 OURS = f"{TEST},fdr=per_pert,control=shared,exclude=row_target,n_real>=10"
-DIRECTION = f"pfm.de_direction[{OURS}]"
+DIRECTION = f"pfm.de_direction[{OURS},sign=split_delta]"
 SIGNIFICANCE = f"pfm.de_significance[{OURS},{CELLS}]"
 
 HEADLINE = (
     Metric(
         DIRECTION,
-        OnCells(partial(de_direction_match, recipe=PANEL, least=10, targets=False)),
+        OnBoth(partial(de_direction_of_delta, recipe=PANEL, least=10)),
         HIGHER,
         "Share of truly significant genes (10 at least) predicted to change in the right direction; 0.5 is chance.",
         title="DE direction",
         lead=True,
         effect=True,
-        invariances=("subset_conditions", "shift_both", "scale_both", "scale_prediction"),
+        worst=0.5,
+        invariances=("subset_conditions", "scale_both", "scale_prediction"),
     ),
     Metric(
         SIGNIFICANCE,

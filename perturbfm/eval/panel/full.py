@@ -26,6 +26,14 @@ RETRIEVAL_PANEL = (
 )
 CRPS = "crps_gaussian[target=mean_delta,obs_noise=added,genes=detected10]"
 
+NLL_NAMES = ("scipy_1.17.1.nll_gaussian", "uncertainty_toolbox_0.1.1.nll_gaussian", "torch_2.13.0.gaussian_nll_full")
+CRPS_NAMES = (
+    "properscoring_0.1.crps_gaussian",
+    "scoringrules_0.10.0.crps_normal",
+    "uncertainty_toolbox_0.1.1.crps_gaussian",
+)
+"""Libraries that give the same number on the same means and variances."""
+
 EFFECT = (
     Metric(
         EV,
@@ -38,6 +46,7 @@ EFFECT = (
         ratio=True,
         skill=True,
         interval=True,
+        invariances=("subset_conditions", "shift_both", "scale_both"),
     ),
     Metric(
         PCC_PANEL,
@@ -51,6 +60,7 @@ EFFECT = (
         skill=True,
         interval=True,
         centred=True,
+        invariances=("shift_both", "scale_both", "scale_prediction"),
     ),
     Metric(
         RETRIEVAL_PANEL,
@@ -64,6 +74,7 @@ EFFECT = (
         skill=True,
         interval=True,
         centred=True,
+        invariances=("shift_both", "scale_both", "scale_prediction"),
     ),
     Metric(
         "pcc_delta[ref=control_split,genes=all]",
@@ -74,6 +85,7 @@ EFFECT = (
         worst=0.0,
         skill=True,
         interval=True,
+        invariances=("subset_conditions", "shift_both", "scale_both", "scale_prediction"),
     ),
     Metric(
         "pcc_delta[ref=pert_centroid_train,genes=all]",
@@ -82,6 +94,7 @@ EFFECT = (
         "Correlation around the train perturbed centroid (Systema); across contexts it mostly reads context identity.",
         effect=True,
         worst=0.0,
+        invariances=("subset_conditions",),
     ),
     Metric(
         "pfm.pcc_delta[ref=control_plus_train_mean_delta,genes=all]",
@@ -90,6 +103,7 @@ EFFECT = (
         "Correlation around the mean train response carried to the context's own control.",
         effect=True,
         worst=0.0,
+        invariances=("subset_conditions", "shift_both"),
     ),
     Metric(
         "retrieval[space=delta,query=prediction,dist=cosine,norm=n-1,ties=mid]",
@@ -98,6 +112,7 @@ EFFECT = (
         "The same on deltas as they are.",
         effect=True,
         worst=0.5,
+        invariances=("shift_both", "scale_both", "scale_prediction"),
     ),
 )
 
@@ -108,19 +123,28 @@ FIT = (
         LOWER,
         "Squared error of mean deltas.",
         skill=True,
+        invariances=("subset_conditions", "shift_both"),
     ),
-    Metric("rmse[space=mean_delta,ref=control_split,genes=all]", root_mean_squared_error, LOWER, "Its square root."),
+    Metric(
+        "rmse[space=mean_delta,ref=control_split,genes=all]",
+        root_mean_squared_error,
+        LOWER,
+        "Its square root.",
+        invariances=("subset_conditions", "shift_both"),
+    ),
     Metric(
         "edist[ground=euclidean,stat=U,cells=control_shifted]",
         partial(energy_distance, statistic="U"),
         LOWER,
         "Energy distance between true cells and input controls moved by the prediction, unbiased.",
+        invariances=("subset_conditions", "shift_both"),
     ),
     Metric(
         "edist[ground=euclidean,stat=V,cells=control_shifted]",
         partial(energy_distance, statistic="V"),
         LOWER,
         "The same, biased form.",
+        invariances=("subset_conditions", "shift_both"),
     ),
 )
 
@@ -140,6 +164,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
                 title=f"coverage {level:.0%}",
                 lead=added and level == 0.9,
                 interval=added and level == 0.9,
+                invariances=("subset_conditions", "scale_both"),
             ),
             Metric(
                 f"width[level={level:g},{where}]",
@@ -147,6 +172,7 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
                 LOWER,
                 "Mean width of that interval.",
                 unbounded=True,
+                invariances=("subset_conditions",),
             ),
         )
     )
@@ -156,7 +182,9 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
             partial(nll_gaussian, noise=noise),
             LOWER,
             "Negative log-likelihood of mean deltas.",
+            aliases=() if added else NLL_NAMES,
             unbounded=True,
+            invariances=("subset_conditions",),
         ),
         Metric(
             f"crps_gaussian[{where}]",
@@ -166,6 +194,8 @@ def _uncertainty(noise: str) -> tuple[Metric, ...]:
             title="CRPS",
             lead=added,
             interval=added,
+            aliases=() if added else CRPS_NAMES,
+            invariances=("subset_conditions",),
         ),
     )
     return intervals + scores
@@ -178,6 +208,7 @@ SHARE = (
         NONE,
         "Share of the predictive variance that is the truth's own sampling noise; above 0.5 coverage says little.",
         title="share of observation noise",
+        invariances=("subset_conditions", "scale_both"),
     ),
 )
 

@@ -11,7 +11,7 @@ from perturbfm.eval.comparison import Comparison
 HIGHER, LOWER, TARGET, NONE = "higher", "lower", "target", "none"
 
 ALWAYS = ("permute_cells", "permute_genes", "permute_conditions", "relabel")
-"""What no metric may depend on: the order of cells, genes and conditions, and what conditions are called."""
+"""What no metric of ours depends on: the order of cells, genes and conditions, and what conditions are called."""
 
 INVARIANCES = (*ALWAYS, "subset_conditions", "shift_both", "scale_both", "scale_prediction")
 """Changes that leave every condition's value as it is: dropping other conditions; adding one vector to truth,
@@ -39,6 +39,7 @@ class Metric:
         unbounded: Whether no value is the best one, although a direction is better (a likelihood, a width).
         title: Short name for a table; the identifier's own name where it is empty.
         invariances: Which of `INVARIANCES` leave its values as they are, beside `ALWAYS`.
+        follows: Which of `ALWAYS` it depends on all the same, because the suite that it reproduces does.
     """
 
     identifier: str
@@ -56,6 +57,7 @@ class Metric:
     invariances: tuple[str, ...] = ()
     unbounded: bool = False
     title: str = ""
+    follows: tuple[str, ...] = ()
 
     @property
     def best(self) -> float | None:
@@ -65,13 +67,13 @@ class Metric:
 
     @property
     def always(self) -> tuple[str, ...]:
-        """What no metric depends on."""
-        return ALWAYS
+        """What of `ALWAYS` leaves its values as they are."""
+        return tuple(name for name in ALWAYS if name not in self.follows)
 
     @property
     def on_cells(self) -> bool:
         """Whether it compares cells of both sides, which costs more than a look at means."""
-        return isinstance(self.function, OnCells)
+        return isinstance(self.function, OnCells | OnBoth)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,19 @@ def merged(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         aliases = m.aliases if known is None else tuple(dict.fromkeys((*known.aliases, *m.aliases)))
         found[m.identifier] = replace(known or m, aliases=aliases)
     return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class OnBoth:
+    """A metric that looks at a case and at its cells; not applicable where there are no cells to compare."""
+
+    function: Callable[[Case], PerCondition]
+
+    def __call__(self, case: Case) -> PerCondition:
+        """Statistics of the case."""
+        if case.comparison is None:
+            return nowhere(case.n_conditions, case.incomparable)
+        return self.function(case)
 
 
 NO_VARIANCE = "the prediction states no variance"

@@ -38,6 +38,10 @@ ALONE = ("subset_conditions",)
 MOVED = ("subset_conditions", "shift_both")
 
 
+BY_POSITION = "genes=top100_ttest_abs"
+"""Genes that tie at the hundredth place are taken by their order in the file, as scanpy takes them."""
+
+
 def _line(
     identifier: str,
     function: Callable[[Comparison], PerCondition],
@@ -46,7 +50,10 @@ def _line(
     invariances: tuple[str, ...] = ALONE,
     better: str = LOWER,
 ) -> Metric:
-    return Metric(identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances)
+    follows = ("permute_genes",) if BY_POSITION in identifier or identifier.startswith("de_overlap") else ()
+    return Metric(
+        identifier, OnCells(function), better, meaning, aliases=aliases, invariances=invariances, follows=follows
+    )
 
 
 def _means(top: int) -> tuple[Metric, ...]:

@@ -124,10 +124,14 @@ class Case:
         return Column.of(self.labels.batch_n)
 
     @cached_property
+    def other_names(self) -> dict[str, str]:
+        """Identifiers and aliases to names, in lower case, as `canonical` wants them."""
+        return lowered(self.evidence.other_names)
+
+    @cached_property
     def canonical_names(self) -> tuple[tuple[str, ...], ...]:
         """The canonical form of each perturbation label."""
-        aliases = lowered(self.evidence.aliases)
-        return tuple(canonical(name, self.labels.delimiter, aliases) for name in self.pert.names)
+        return tuple(canonical(name, self.labels.delimiter, self.other_names) for name in self.pert.names)
 
     def covariate(self, name: str) -> Column:
         """A covariate as a column."""

@@ -1,4 +1,8 @@
-"""Rows with one and the same expression, found by hashes and then compared exactly, in constant memory."""
+"""Rows with one and the same expression, as it is or normalised otherwise: found by hashes, then compared, in blocks.
+
+Whatever multiplies a cell or takes its logarithm keeps which genes are zero and which value is larger than which. Rows
+that agree in that are looked at in full.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ ENTRIES_IN_BLOCK = 4_000_000
 FEW_GENES = 20
 """Rows with fewer nonzero genes can be equal by chance."""
 
+MANY_GENES, MANY_VALUES = 100, 10
+"""Nonzero genes, or distinct values of at least `FEW_GENES` of them, whose order no two cells share by chance."""
+
 _DENSE_ROWS = 65_536
 _ROWS_IN_BLOCK = 1024
 
@@ -27,22 +34,26 @@ class Duplicates:
     Attributes:
         rows: Row numbers, group by group.
         group: Number of the group of each of them.
-        few: Whether the rows of the group have fewer than `FEW_GENES` nonzero genes, per entry of `rows`.
+        few: Whether the rows of the group may be equal by chance, per entry of `rows`: fewer than `FEW_GENES` nonzero
+            genes, or for rescaled ones fewer than `MANY_GENES` and fewer than `MANY_VALUES` distinct values.
+        rescaled: Whether the rows of the group are equal only but for a normalisation, per entry of `rows`.
     """
 
     rows: np.ndarray
     group: np.ndarray
     few: np.ndarray
+    rescaled: np.ndarray
 
-    def groups(self, few: bool) -> Iterator[np.ndarray]:
-        """Row numbers of each group, of rows with few nonzero genes or of the others."""
-        rows, group = self.rows[self.few == few], self.group[self.few == few]
+    def groups(self, few: bool, rescaled: bool = False) -> Iterator[np.ndarray]:
+        """Row numbers of each group: equal ones or rescaled ones, those that may be chance or the others."""
+        keep = (self.few == few) & (self.rescaled == rescaled)
+        rows, group = self.rows[keep], self.group[keep]
         if rows.size:
             yield from np.split(rows, np.flatnonzero(np.diff(group)) + 1)
 
 
 def duplicates(x_ng: Any, place_n: np.ndarray) -> Duplicates:
-    """Find rows of different places that have exactly the same expression.
+    """Find rows of different places that have the same expression, exactly or but for a normalisation.
 
     Args:
         x_ng: Matrix [n, g], CSR or dense; blocks of rows are taken by slice.
@@ -57,21 +68,36 @@ def duplicates(x_ng: Any, place_n: np.ndarray) -> Duplicates:
 
 
 def row_hashes(x_ng: Any) -> np.ndarray:
-    """A 64-bit hash per row, equal for rows of equal expression however they are stored.
+    """A 64-bit hash per row, equal for rows of the same expression however they are stored and normalised.
 
-    The hash is the sum over nonzero entries of bits(value) * a[gene] modulo 2^64, `a` drawn once: a multilinear hash,
-    so order and explicit zeros do not matter.
+    The sum modulo 2^64 of a[gene] over the nonzero genes, and of sign * b[gene] over neighbours among them, the sign
+    that of the step from one value to the next; `a` and `b` are drawn once.
     """
     n, g = x_ng.shape
-    a_g = np.random.PCG64(20_24).random_raw(g).astype(np.uint64) | np.uint64(1)
+    drawn = np.random.PCG64(20_24).random_raw(2 * g).astype(np.uint64) | np.uint64(1)
+    a_g, b_g = drawn[:g], drawn[g:]
     found = np.empty(n, dtype=np.uint64)
     for low, high, block in _blocks(x_ng):
-        if sparse.issparse(block):
-            bits = sparse.csr_matrix((_bits(block.data), block.indices, block.indptr), shape=block.shape)
-            found[low:high] = bits @ a_g
-        else:
-            found[low:high] = _bits(block) @ a_g
+        csr = _canonical(block)
+        step = np.sign(np.diff(csr.data, append=csr.data[-1:])).astype(np.int64).view(np.uint64)
+        last = csr.indptr[1:][np.diff(csr.indptr) > 0] - 1
+        step[last] = 0
+        found[low:high] = _row_sums(a_g[csr.indices] + step * b_g[csr.indices], csr.indptr)
     return found
+
+
+def _canonical(block: Any) -> sparse.csr_matrix:
+    """Rows as CSR of their own memory, genes in order, no stored zeros."""
+    csr = sparse.csr_matrix(block, copy=True)
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    return csr
+
+
+def _row_sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Sums of uint64 modulo 2^64 per row."""
+    total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values, dtype=np.uint64)])
+    return total[indptr[1:]] - total[indptr[:-1]]
 
 
 def _blocks(x_ng: Any) -> Iterator[tuple[int, int, Any]]:
@@ -82,14 +108,6 @@ def _blocks(x_ng: Any) -> Iterator[tuple[int, int, Any]]:
         high = min(n, low + step)
         block = x_ng[low:high]
         yield low, high, sparse.csr_matrix(block) if sparse.issparse(block) else np.asarray(block)
-
-
-def _bits(values: np.ndarray) -> np.ndarray:
-    """The bits of numbers as uint64; both zeros give 0, and equal numbers of one matrix equal bits."""
-    real = np.asarray(values)
-    real = real if real.dtype in (np.float32, np.float64) else real.astype(np.float64)
-    real = np.where(real == 0, real.dtype.type(0), real)
-    return real.view(np.uint32 if real.dtype == np.float32 else np.uint64).astype(np.uint64, copy=False)
 
 
 def _starts(sorted_hash: np.ndarray) -> np.ndarray:
@@ -111,30 +129,50 @@ def _in_several_places(rows: np.ndarray, start: np.ndarray, place_n: np.ndarray)
 
 def _exact(x_ng: Any, rows: np.ndarray, group: np.ndarray, place_n: np.ndarray) -> Duplicates:
     """Part candidate groups by what their rows really hold."""
-    parted: dict[tuple[int, bytes], list[int]] = {}
-    few: dict[tuple[int, bytes], bool] = {}
+    equal: dict[tuple[int, bytes], list[int]] = {}
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    about: dict[tuple[int, bytes], tuple[bool, bool]] = {}
     order = np.argsort(rows, kind="stable")  # files give blocks of rows in ascending order only
     for low in range(0, len(rows), _ROWS_IN_BLOCK):
         part = order[low : low + _ROWS_IN_BLOCK]
-        for place, (digest, n_genes) in zip(part.tolist(), _contents(x_ng[rows[part]]), strict=True):
-            key = (int(group[place]), digest)
-            parted.setdefault(key, []).append(int(rows[place]))
-            few[key] = n_genes < FEW_GENES
-    kept = [(key, members) for key, members in parted.items() if len({int(place_n[r]) for r in members}) > 1]
-    sizes = [len(members) for _, members in kept]
+        for place, seen in zip(part.tolist(), _contents(x_ng[rows[part]]), strict=True):
+            for parted, digest, few in ((equal, seen.values, seen.few), (alike, seen.order, seen.plain)):
+                parted.setdefault((int(group[place]), digest), []).append(int(rows[place]))
+                about[int(group[place]), digest] = (few, seen.few)
+    kept = [(rows, about[key][0], False) for key, rows in equal.items()]
+    same = {tuple(rows) for rows in equal.values()}
+    kept += [
+        (rows, about[key][0], True) for key, rows in alike.items() if tuple(rows) not in same and not about[key][1]
+    ]
+    kept = [group for group in kept if len({int(place_n[r]) for r in group[0]}) > 1]
+    sizes = [len(members) for members, _, _ in kept]
     return Duplicates(
-        np.array([r for _, members in kept for r in members], dtype=np.int64),
+        np.array([r for members, _, _ in kept for r in members], dtype=np.int64),
         np.repeat(np.arange(len(kept)), sizes),
-        np.repeat(np.array([few[key] for key, _ in kept], dtype=bool), sizes),
+        np.repeat(np.array([few for _, few, _ in kept], dtype=bool), sizes),
+        np.repeat(np.array([rescaled for _, _, rescaled in kept], dtype=bool), sizes),
     )
 
 
-def _contents(block: Any) -> Iterator[tuple[bytes, int]]:
-    """Per row a digest of genes and values, and how many genes are not zero."""
-    csr = sparse.csr_matrix(block)
-    csr.eliminate_zeros()
-    csr.sort_indices()
-    genes, values = csr.indices.astype("<i8"), csr.data.astype("<f8")
+@dataclass(frozen=True)
+class _Content:
+    """Digest of genes and values of a row, digest of genes and the order of values, and how telling they are."""
+
+    values: bytes
+    order: bytes
+    few: bool
+    plain: bool
+
+
+def _contents(block: Any) -> Iterator[_Content]:
+    csr = _canonical(block)
     for low, high in zip(csr.indptr[:-1], csr.indptr[1:], strict=True):
-        content = genes[low:high].tobytes() + values[low:high].tobytes()
-        yield hashlib.sha256(content).digest(), int(high - low)
+        genes, values = csr.indices[low:high].astype("<i8"), csr.data[low:high].astype("<f8")
+        distinct, rank = np.unique(values, return_inverse=True)
+        n = int(high - low)
+        yield _Content(
+            hashlib.sha256(genes.tobytes() + values.tobytes()).digest(),
+            hashlib.sha256(b"order" + genes.tobytes() + rank.astype("<i8").tobytes()).digest(),
+            n < FEW_GENES,
+            n < MANY_GENES and len(distinct) < MANY_VALUES,
+        )

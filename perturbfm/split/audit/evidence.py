@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,8 @@ class Evidence:
         names: Names in `layers`, `obsm` and `varm`, whose content is not gathered (that of `varm` is, in `uns`).
         learned: What was learned from rows, and from which; differential genes as `DeGenes`.
         priors: Declared origins of the graphs, embeddings and weights in use.
-        aliases: Gene symbol to official symbol.
+        aliases: Gene symbol to official symbol, as somebody's table has it.
+        identifiers: Other names of the measured genes to their names, as the file has them (Ensembl ids).
     """
 
     x_ng: Any = None
@@ -86,6 +87,13 @@ class Evidence:
     learned: Sequence[Learned] | None = None
     priors: Sequence[Prior] | None = None
     aliases: Mapping[str, str] | None = None
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def other_names(self) -> dict[str, str]:
+        """Identifiers and aliases together; a table that somebody gives has the last word."""
+        aliases = dict(self.aliases or {})
+        return {**{k: aliases.get(v, v) for k, v in self.identifiers.items()}, **aliases}
 
 
 def rows_of(learned: Learned) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from perturbfm.split.audit.case import COMBINATION, OTHERS, TEST, Case, Column
 from perturbfm.split.audit.finding import Finding, found, not_applicable, not_checked
-from perturbfm.split.audit.naming import canonical, gene_of_guide, lowered, parts_of
+from perturbfm.split.audit.naming import canonical, gene_of_guide, likeness, parts_of
 from perturbfm.split.split import FOLDS
 
 UNDECLARED = ("+", ",", "|", "&", ";", "_", "/")
@@ -38,6 +38,7 @@ def perturbation_under_two_labels(case: Case) -> Iterator[Finding]:
     groups = [c for c in by_name.values() if len(c) > 1 and _apart(table[c])]
     if not groups and case.evidence.aliases is None:
         yield Finding("", "pass", "Nothing found in the spelling; for want of a table aliases were not compared")
+    yield from _alike(case, table)
     refused = [c for c in groups if _leaks(case, c, table[c])]
     for verdict, some in (("refuse", refused), ("warn", [c for c in groups if c not in refused])):
         if some:
@@ -51,6 +52,30 @@ def perturbation_under_two_labels(case: Case) -> Iterator[Finding]:
                 n=len(pairs),
                 examples=pairs,
             )
+
+
+def _alike(case: Case, table: np.ndarray) -> Iterator[Finding]:
+    """Labels that are one perturbation if a separator, a guide's prefix or the kind of hit is no part of the name."""
+    by_likeness: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for code, name in enumerate(case.pert.names):
+        if table[code].any() and (like := likeness(name, case.labels.delimiter, case.other_names)):
+            by_likeness[like].append(code)
+    names = case.canonical_names
+    pairs = [
+        " = ".join(case.pert.names[code] for code in codes)
+        for codes in by_likeness.values()
+        if len({names[code] for code in codes}) > 1 and _apart(table[codes])
+    ]
+    if pairs:
+        yield found(
+            "warn",
+            "Perturbations of different folds may be one under two labels",
+            given=f"{len(pairs)} of them, first {min(pairs)}",
+            expected="labels that differ in more than separators, a guide's prefix or how a gene was hit",
+            fix="If they are one, correct the labels or name them in data.aliases, then make a new split.",
+            n=len(pairs),
+            examples=pairs,
+        )
 
 
 def _apart(in_fold: np.ndarray) -> bool:
@@ -79,7 +104,7 @@ def combination_parts_held_out(case: Case) -> Iterator[Finding]:
     if not case.about_perturbations:
         yield not_applicable("perturbations are not held out")
         return
-    aliases, delimiter = lowered(case.evidence.aliases), case.labels.delimiter
+    aliases, delimiter = case.other_names, case.labels.delimiter
     known = {*case.pert.names}
     cut = [parts_of(n, delimiter) if delimiter else undeclared_parts(n, known) for n in case.pert.names]
     parts = [[canonical(p, None, aliases) for p in some] for some in cut]
@@ -101,7 +126,7 @@ def undeclared_parts(name: str, known: Collection[str]) -> list[str]:
 
 
 def _combinations_elsewhere(case: Case, parts: list[list[tuple[str, ...]]]) -> Iterator[Finding]:
-    aliases = lowered(case.evidence.aliases)
+    aliases = case.other_names
     tested = np.unique(case.pert.code_n[case.tested("perturbation")])
     held = {parts[code][0] for code in tested if len(parts[code]) == 1}
     held |= {canonical(n.partition("@")[0], case.labels.delimiter, aliases) for n in case.holdout("perturbation") or ()}
@@ -166,8 +191,9 @@ def guides_of_one_gene_split(case: Case) -> Iterator[Finding]:
         return
     test = np.zeros(case.labels.n_obs, dtype=bool)
     test[case.tested("perturbation")] = True
-    known = {g.casefold() for g in (*case.evidence.genes, *case.pert.names, *(case.evidence.aliases or {}))}
-    for source, guide, gene_of, sure in _guide_columns(case):
+    measured = {g.casefold() for g in (*case.evidence.genes, *case.evidence.other_names)}
+    known = measured | {p.casefold() for p in case.pert.names}
+    for source, guide, gene_of, sure in _guide_columns(case, measured):
         by_gene: dict[str, set[int]] = defaultdict(set)
         for code in range(len(guide.names)):
             if gene := gene_of.get(code):
@@ -191,7 +217,7 @@ def guides_of_one_gene_split(case: Case) -> Iterator[Finding]:
                 )
 
 
-def _guide_columns(case: Case) -> Iterator[tuple[str, Column, dict[int, str], bool]]:
+def _guide_columns(case: Case, measured: Collection[str]) -> Iterator[tuple[str, Column, dict[int, str], bool]]:
     """Columns that may tell guides apart: what they are, the guides, the gene of each, and whether that is certain."""
     genetic = set(case.mode.at(case.split.test_idx)) & set(GENETIC)
     perturbed = np.flatnonzero(~case.labels.is_control_n.astype(bool))
@@ -202,13 +228,13 @@ def _guide_columns(case: Case) -> Iterator[tuple[str, Column, dict[int, str], bo
             yield f"column {name}", case.pert, {c: target.names[t] for c, t in pairs.items()}, True
         elif genetic and any(word in name.casefold() for word in GUIDE_COLUMNS):
             guide = case.covariate(name)
-            yield f"column {name}", guide, _genes_by_name(guide), False
+            yield f"column {name}", guide, _genes_by_name(guide, measured), False
     if genetic:
-        yield "labels", case.pert, _genes_by_name(case.pert), False
+        yield "labels", case.pert, _genes_by_name(case.pert, measured), False
 
 
-def _genes_by_name(column: Column) -> dict[int, str]:
-    return {code: gene for code, name in enumerate(column.names) if (gene := gene_of_guide(name))}
+def _genes_by_name(column: Column, measured: Collection[str]) -> dict[int, str]:
+    return {code: gene for code, name in enumerate(column.names) if (gene := gene_of_guide(name, measured))}
 
 
 def donor_in_two_folds(case: Case) -> Iterator[Finding]:

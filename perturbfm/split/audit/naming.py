@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Collection, Mapping
 
 CONTROL_PARTS = frozenset(
     {"ctrl", "control", "controls", "non-targeting", "nontargeting", "nt", "ntc", "negctrl", "unperturbed", "dmso"}
@@ -15,6 +16,11 @@ WHITELIST = 737_280
 
 _DELIMITERS = re.compile(r"[+,;|&_/]")
 _SPACE = re.compile(r"\s+")
+_DASH = re.compile("[\u00ad\u2010-\u2015\u2212]")
+_SEPARATOR = re.compile(r"(?<!\d)[-_.']+|[-_.']+(?!\d)")
+_GUIDE_FOR = re.compile(r"(?:sg|si|sh)(?=[A-Z0-9])")
+_HIT = re.compile(r"[-_.](?:ko|kd|oe|knockout|knockdown|overexpression|crispr[iako]?)$", re.IGNORECASE)
+_GREEK = re.compile("[\u03b1-\u03c9]")
 _GUIDE = re.compile(r"(?P<gene>.+?)(?:[_.-](?:sg|grna|guide|g)[_.-]?\d+|_\d+|(?<=[A-Z0-9])g\d+)")
 _BARE = re.compile(r"(?:.*[_:#.|/])?(?P<barcode>[ACGT]{10,})(?:[-.]\d+)?")
 _INSIDE = re.compile(r"(?<![A-Za-z])[ACGT]{10,}(?![A-Za-z])")
@@ -24,22 +30,45 @@ _AUTHOR_YEAR = re.compile(r"([a-z]{3,})[ _-]?(?:20)?(\d{2})(?!\d)")
 def canonical(label: str, delimiter: str | None, aliases: Mapping[str, str]) -> tuple[str, ...]:
     """A perturbation without its spelling: parts sorted, lower case, no spaces, no control part, official symbols.
 
+    Characters that look alike (kinds of dashes, composed accents) are one.
+
     Args:
         label: The perturbation's label.
         delimiter: What the data declare to join parts; common delimiters are tried as well.
         aliases: Lower-case symbol to lower-case official symbol.
     """
-    text = _SPACE.sub("", label.casefold())
+    text = plain(label)
     if text in aliases:
         return (aliases[text],)
-    joined = text.replace(delimiter.casefold().strip(), "+") if delimiter and delimiter.strip() else text
+    joined = text.replace(plain(delimiter), "+") if delimiter and delimiter.strip() else text
     parts = [part for part in _DELIMITERS.split(joined) if part and part not in CONTROL_PARTS]
     return tuple(sorted(aliases.get(part, part) for part in parts))
 
 
 def lowered(aliases: Mapping[str, str] | None) -> dict[str, str]:
     """Aliases as `canonical` wants them."""
-    return {_SPACE.sub("", k.casefold()): _SPACE.sub("", v.casefold()) for k, v in (aliases or {}).items()}
+    return {plain(k): plain(v) for k, v in (aliases or {}).items()}
+
+
+def plain(label: str) -> str:
+    """A label in lower case and without spaces, with one character for those that look alike."""
+    return _SPACE.sub("", _DASH.sub("-", unicodedata.normalize("NFKC", label)).casefold())
+
+
+def likeness(label: str, delimiter: str | None, aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """What labels have in common that may be one perturbation: parts without separators, guide prefix and kind of hit.
+
+    Separators between digits stay: `IGHV1-24` is not `IGHV12-4`.
+    """
+    parts = (part for part in parts_of(label, delimiter) if plain(part) not in CONTROL_PARTS)
+    return tuple(sorted(filter(None, (_bare_part(part, aliases) for part in parts))))
+
+
+def _bare_part(part: str, aliases: Mapping[str, str]) -> str:
+    known = aliases.get(plain(part))
+    name = plain(_HIT.sub("", _GUIDE_FOR.sub("", part.strip()))) if known is None else known
+    spelt = _GREEK.sub(lambda found: unicodedata.name(found[0]).rpartition(" ")[2].casefold(), name)
+    return _SEPARATOR.sub("", spelt)
 
 
 def parts_of(label: str, delimiter: str | None) -> tuple[str, ...]:
@@ -47,10 +76,17 @@ def parts_of(label: str, delimiter: str | None) -> tuple[str, ...]:
     return tuple(p.strip() for p in label.split(delimiter)) if delimiter else (label,)
 
 
-def gene_of_guide(label: str) -> str | None:
-    """The gene of a guide-level label (`GENE_1`, `GENEg2`, `GENE_sg3`), or None for any other label."""
+def gene_of_guide(label: str, known: Collection[str] = ()) -> str | None:
+    """The gene of a guide-level label (`GENE_1`, `GENEg2`, `GENE_sg3`), or None for any other label.
+
+    `GENE-1` is one where the gene is known, in lower case, and itself no gene: there are families of such symbols.
+    """
     match = _GUIDE.fullmatch(label)
-    return match["gene"] if match else None
+    if match:
+        return match["gene"]
+    stem, dash, number = label.rpartition("-")
+    dashed = dash and number.isdecimal() and stem.casefold() in known and label.casefold() not in known
+    return stem if dashed else None
 
 
 def bare_barcode(cell_id: str) -> str | None:

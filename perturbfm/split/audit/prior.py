@@ -16,7 +16,6 @@ from perturbfm.split.audit.naming import (
     barcode_in,
     beyond_chance,
     canonical,
-    lowered,
     same_name,
 )
 
@@ -157,7 +156,7 @@ def _cells(case: Case, prior: Prior) -> Iterator[Finding]:
 def _names(case: Case, prior: Prior) -> Iterator[Finding]:
     """Perturbations and contexts that the split calls unseen, and the prior has seen."""
     if case.about_perturbations and prior.perturbations:
-        aliases, delimiter = lowered(case.evidence.aliases), case.labels.delimiter
+        aliases, delimiter = case.other_names, case.labels.delimiter
         theirs = {canonical(p, delimiter, aliases) for p in prior.perturbations}
         theirs |= {(part,) for name in theirs for part in name}
         tested = {code for a in case.axes for code in np.unique(case.pert.code_n[case.tested(a)]).tolist()}

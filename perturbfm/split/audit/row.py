@@ -79,10 +79,11 @@ def _shared_barcodes(case: Case) -> Iterator[Finding]:
 
 
 def duplicated_expression(case: Case) -> Iterator[Finding]:
-    """Rows of two folds (or of a fold and a control role) have exactly the same expression under other ids.
+    """Rows of two folds (or of a fold and a control role) have the same expression under other ids.
 
-    A cell that was renamed or copied is still the same cell. Rows with fewer than 20 nonzero genes can be equal by
-    chance, so those are counted apart and only warned of.
+    A cell that was renamed or copied is still the same cell, also where the copy was normalised otherwise: the same
+    genes are zero, and the others are in the same order of size. Rows of so few genes or values that chance makes them
+    equal (20 nonzero genes; for copies but for a normalisation 10 values) are counted apart and only warned of.
     """
     if case.evidence.x_ng is None:
         yield not_checked(NO_MATRIX, "Give the matrix in the evidence.")
@@ -92,8 +93,9 @@ def duplicated_expression(case: Case) -> Iterator[Finding]:
 
 def equal_rows(case: Case, concerns: Callable[[set[int]], bool], problem: str, problem_few: str) -> Iterator[Finding]:
     """Findings on groups of equal rows whose places concern a check."""
-    for few, verdict, message in ((False, "refuse", problem), (True, "warn", problem_few)):
-        groups = [g for g in case.duplicates.groups(few) if concerns({int(case.place_n[r]) for r in g})]
+    for few, rescaled in ((False, False), (True, False), (False, True), (True, True)):
+        verdict, message = ("warn", problem_few) if few else ("refuse", problem)
+        groups = [g for g in case.duplicates.groups(few, rescaled) if concerns({int(case.place_n[r]) for r in g})]
         if not groups:
             continue
         cells = [min(str(case.labels.cell_n[r]) for r in g) for g in groups]
@@ -101,7 +103,7 @@ def equal_rows(case: Case, concerns: Callable[[set[int]], bool], problem: str, p
         where = sorted({PLACES[case.place_n[r]] for g in groups for r in g})
         yield found(
             verdict,
-            f"{message} have the same expression",
+            f"{message} have the same expression" + (" but for a normalisation" if rescaled else ""),
             given=f"{n} rows in {len(groups)} groups, in {', '.join(where)}, first {min(cells)}",
             expected="no two cells with all values equal" if not few else "equality by chance only",
             fix="Remove repeated cells from the file, then make a new split."

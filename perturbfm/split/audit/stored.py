@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import sparse
 
 from perturbfm.split.audit.case import OTHERS, Case
 from perturbfm.split.audit.finding import Finding, found, not_checked
-from perturbfm.split.audit.naming import canonical, lowered
+from perturbfm.split.audit.naming import canonical
 
 EQUAL = 0.999
 """Correlation with a true delta from which a vector is that delta."""
@@ -74,20 +75,21 @@ def target_statistics_in_uns(case: Case) -> Iterator[Finding]:
 
 
 def _keyed(case: Case) -> Iterator[Finding]:
-    names = _TestNames(case)
+    names, stored = _TestNames(case), case.evidence.uns or {}
     by_verdict: dict[str, list[str]] = {"refuse": [], "warn": []}
-    for path, value in sorted((case.evidence.uns or {}).items()):
+    beside: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
+    for path, value in stored.items():
+        beside[path.rpartition("/")[0]].append((path, np.asarray(value)))
+    for path, value in sorted(stored.items()):
         parent, _, key = path.rpartition("/")
-        if key in ("index", "columns"):
-            continue
-        beside = (case.evidence.uns or {}).get(f"{path}/index", (case.evidence.uns or {}).get(f"{parent}/index"))
-        kinds = {names.kind(key)} | {names.kind(part) for part in parent.split("/")[1:]}
-        kinds |= {names.kind(str(label)) for label in np.ravel(beside)} if beside is not None else set()
         array = np.asarray(value)
-        if array.ndim == 0 and not np.issubdtype(array.dtype, np.floating):
+        if key in ("index", "columns") or (array.ndim == 0 and not np.issubdtype(array.dtype, np.floating)):
             continue
+        effects = np.issubdtype(array.dtype, np.floating)
+        kinds = {names.kind(key)} | {names.kind(part) for part in parent.split("/")[1:]}
+        if effects or _is_of(array, case.evidence.genes):
+            kinds |= {kind for labels in _labels_of(path, array, beside) for kind in names.among(labels)}
         if kinds & {"test", "shared"}:
-            effects = np.issubdtype(array.dtype, np.floating)
             by_verdict["refuse" if effects and "test" in kinds else "warn"].append(path)
         elif any(part.startswith(GENE_LISTS) for part in path.split("/")):
             by_verdict["warn"].append(path)
@@ -108,14 +110,40 @@ def _keyed(case: Case) -> Iterator[Finding]:
             )
 
 
+def _labels_of(
+    path: str, array: np.ndarray, beside: Mapping[str, list[tuple[str, np.ndarray]]]
+) -> Iterator[np.ndarray]:
+    """What may name the rows or columns of an array: an index, column names, or text of that length beside it."""
+    for place, labels in (*beside.get(path, ()), *beside.get(path.rpartition("/")[0], ())):
+        named = place.rpartition("/")[2] in ("index", "columns")
+        text = place.startswith("uns/") and labels.dtype.kind in "OUT" and _fit(labels, array)
+        if place != path and (named or text):
+            yield labels
+
+
+def _fit(labels: np.ndarray, array: np.ndarray) -> bool:
+    """Whether there is a label for each entry or row."""
+    return labels.ndim == 1 and array.ndim > 0 and len(labels) == len(array)
+
+
+def _is_of(array: np.ndarray, genes: Collection[str]) -> bool:
+    """Whether text is mostly names of measured genes."""
+    if array.dtype.kind not in "OUT" or not array.size:
+        return False
+    known = {*genes}
+    values = [str(value) for value in np.ravel(array).tolist()]
+    return 2 * sum(value in known for value in values) > len(values)
+
+
 class _TestNames:
     """Whether a key names a test condition (`test`), or a perturbation that train has as well (`shared`)."""
 
     def __init__(self, case: Case) -> None:
         labels, rows = case.labels, case.split.test_idx
         others = set().union(*(case.pert.at(case.fold(name)) for name in OTHERS))
-        self._aliases, self._delimiter = lowered(case.evidence.aliases), labels.delimiter
+        self._aliases, self._delimiter = case.other_names, labels.delimiter
         self._pert = {self._canonical(p): "shared" if p in others else "test" for p in sorted(case.pert.at(rows))}
+        self._known = {*case.canonical_names}
         pairs = {(str(labels.context_n[r]), str(labels.pert_n[r]), str(labels.mode_n[r])) for r in rows}
         self._condition = {f"{c}|{p}@{m}".casefold() for c, p, m in pairs}
         self._contexts = sorted({c.casefold() for c, _, _ in pairs}, key=len, reverse=True)
@@ -129,6 +157,13 @@ class _TestNames:
                 if rest != text and self._pert_kind(rest.strip(" _|:-")):
                     return "test"
         return self._pert_kind(key) or self._pert_kind(text)
+
+    def among(self, labels: np.ndarray) -> set[str | None]:
+        """What some labels name, where most of them name perturbations or conditions of the data at all."""
+        kinds = {text: self.kind(text) for text in {str(label) for label in np.ravel(labels).tolist()}}
+        others = [text for text, kind in kinds.items() if kind is None]
+        strange = [text for text in others if self._canonical(text.partition("@")[0]) not in self._known]
+        return {*kinds.values()} if 2 * len(strange) <= len(kinds) else set()
 
     def _pert_kind(self, text: str) -> str | None:
         name = self._canonical(text.partition("@")[0]) if text else ()
@@ -144,7 +179,10 @@ class _TestNames:
 def _per_gene(value: Any, n_genes: int) -> np.ndarray | None:
     """The vectors over genes that an array holds, [k, g], or None."""
     array = np.asarray(value)
-    if array.ndim not in (1, 2) or not np.issubdtype(array.dtype, np.floating) or n_genes not in array.shape:
+    if array.ndim > 2 and array.shape[-1] == n_genes:
+        array = array.reshape(-1, n_genes)
+    numbers = array.dtype.kind in "iuf"
+    if array.ndim not in (1, 2) or not numbers or n_genes not in array.shape:
         return None
     rows = array[None, :] if array.ndim == 1 else array if array.shape[1] == n_genes else array.T
     rows = rows[:_MOST_VECTORS].astype(np.float64)

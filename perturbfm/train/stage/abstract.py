@@ -60,7 +60,8 @@ class AbstractStage(ABC):
 
 
 _FIXES = {
-    LOG1P: "The values are logarithms already: choose preprocess=log_hvg, or point the data yaml to the counts.",
+    LOG1P: "The values are logarithms already: choose preprocess=log_hvg, or point the data yaml to the counts; where "
+    "it normalises counts itself, data.target_sum=null leaves them to the preset, on a split made with that --set.",
     COUNTS: "Choose a preset for counts (preprocess=perturbench), or put NormaliseTotal and Log1p before this stage.",
     NORMALISED: "Put Log1p before this stage in preprocess.stages.",
 }

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perturbfm import run_experiment
 from perturbfm.cli import main
-from perturbfm.config import compose_config
+from perturbfm.config import compose_config, config_hash
+from perturbfm.errors import SplitLeaks
 from perturbfm.split import SplitStore
 from perturbfm.split.audit import CHECKS
 
 HASH = compose_config().split.hash
 SHIPPED = SplitStore(Path(__file__).parents[3] / "splits")
+SAME = "P01\tP02\n"
+"""In C1 the first is in calibration and the second in train."""
+
 AUDIT = ["splits", "audit", HASH, "--data", "synthetic"]
 
 
@@ -74,4 +79,17 @@ def test_aliases_are_used(capsys, tmp_path):
     table = tmp_path / "aliases.tsv"
     table.write_text("P0001\tP0002\n")
     assert main([*AUDIT, "--aliases", str(table)]) == 0
-    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("Verdict: ")
+    assert capsys.readouterr().out.rstrip().endswith("Verdict: pass")
+    table.write_text(SAME)
+    assert main([*AUDIT, "--aliases", str(table)]) == 8
+    assert "under two labels: given 1 of them, first P01 = P02" in capsys.readouterr().err
+
+
+def test_a_run_compares_labels_by_the_table_that_it_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERTURBFM_OUTPUTS", str(tmp_path / "outputs"))
+    table = tmp_path / "aliases.tsv"
+    table.write_text(SAME)
+    with pytest.raises(SplitLeaks, match="Perturbations stand in different folds under two labels"):
+        run_experiment([f"aliases={table}"])
+    assert not list((tmp_path / "outputs").rglob("manifest.json"))
+    assert config_hash(compose_config()) == config_hash(compose_config([f"aliases={table}"]))

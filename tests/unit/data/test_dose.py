@@ -52,6 +52,28 @@ def test_doses_of_a_combination_follow_its_sorted_parts(labelled):
     assert doses(data) == ["", "0.1+3", "0.1+3", "2"]
 
 
+def test_doses_and_times_are_taken_from_their_words(labelled):
+    labels = ["control", "B+A", "A", "B"]
+    columns = {"dose": ["0 uM", "3 uM + 0.1uM", "2.50 uM", "1e-2uM"], "time": ["0h", "24h", "6h", "6h"]}
+    given = {"dose_column": "dose", "dose_pattern": "^(.+?) ?uM$", "time_column": "time", "time_pattern": "^(.+)h$"}
+    data = labelled(labels, columns, delimiter="+", **given)
+    assert doses(data) == ["", "0.1+3", "2.5", "0.01"]
+    assert data.obs["time"].tolist() == ["", "24", "6", "6"]
+
+
+def test_words_that_the_pattern_does_not_fit_are_refused(labelled):
+    with pytest.raises(DoseMismatch, match="is no number: given '3 nM' for 'B'"):
+        labelled(["control", "A", "B"], {"dose": ["", "1 uM", "3 nM"]}, dose_column="dose", dose_pattern="^(.+) uM$")
+
+
+@pytest.mark.parametrize("key", ["dose_pattern", "time_pattern"])
+@pytest.mark.parametrize(("pattern", "told"), [("(", "is no regular expression"), ("uM", "has no group")])
+def test_a_pattern_that_cannot_find_a_number_is_refused(labelled, key, pattern, told):
+    columns = {"dose": ["", "1"], "time": ["", "1"]}
+    with pytest.raises(BadValue, match=rf"data\.{key} {told}.* write "):
+        labelled(["control", "A"], columns, dose_column="dose", time_column="time", **{key: pattern})
+
+
 def test_doses_may_be_joined_by_another_sign(labelled):
     data = labelled(["control", "B_A"], {"dose": ["", "3+1"]}, delimiter="_", dose_delimiter="+", dose_column="dose")
     assert doses(data) == ["", "1_3"]

@@ -1,5 +1,7 @@
 """Are Arc's differential expression, retrieval and errors as they define them, and undefined where they break?"""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, mannwhitneyu
@@ -9,7 +11,12 @@ from perturbfm.eval.case import NOT_APPLICABLE, UNDEFINED
 from perturbfm.eval.comparison import Comparison, Side
 from perturbfm.eval.metric.de_count import de_count, de_count_spearman
 from perturbfm.eval.metric.de_curve import de_curve_area
-from perturbfm.eval.metric.de_direction import de_direction_match, de_direction_reach, de_direction_share
+from perturbfm.eval.metric.de_direction import (
+    de_direction_match,
+    de_direction_of_delta,
+    de_direction_reach,
+    de_direction_share,
+)
 from perturbfm.eval.metric.de_magnitude import de_lfc_nmae, de_lfc_spearman
 from perturbfm.eval.metric.de_overlap import de_jaccard, de_overlap, de_recall
 from perturbfm.eval.metric.differential import CELL_EVAL2, PANEL, PDEX_01, PDEX_03, Calls, Recipe, calls
@@ -18,6 +25,9 @@ from perturbfm.eval.metric.effect_size import effect_size_pearson
 from perturbfm.eval.metric.mann_whitney import mann_whitney, ranked_controls
 from perturbfm.eval.metric.pseudobulk import mean_error, pearson_change
 from perturbfm.eval.panel.cell_eval import CELL_EVAL
+from perturbfm.eval.panel.metric import OnCells
+
+ON_CELLS = [m for m in CELL_EVAL if isinstance(m.function, OnCells)]
 
 
 def compare(true, predicted, controls, predicted_controls=None, *, contexts=None, names=None, targets=None, genes=None):
@@ -294,6 +304,30 @@ def test_the_headline_needs_ten_significant_genes():
         assert de_jaccard(made, recipe=CELL_EVAL2, least=10).status_c[0] == status
 
 
+def delta_case(made, predicted, true):
+    """A case of given deltas beside tests that have been made already."""
+    predicted_cg, true_cg = np.array(predicted, dtype=float), np.array(true, dtype=float)
+    zero_cg = np.zeros_like(true_cg)
+    return SimpleNamespace(
+        comparison=made, predicted_cg=predicted_cg, truth_cg=true_cg, input_cg=zero_cg, n_conditions=len(true_cg)
+    )
+
+
+def test_direction_is_that_of_the_deltas_over_genes_called_in_truth_without_the_own_gene():
+    made = said([[YES, YES, YES, NO]], [[NO] * 4], np.ones((1, 4)), np.zeros((1, 4)), targets=[[True] + [False] * 3])
+    case = delta_case(made, [[-9.0, 2.0, -1.0, 5.0]], [[1.0, 1.0, 1.0, -1.0]])
+    assert de_direction_of_delta(case, recipe=PDEX_03, least=2).value_c.tolist() == [0.5]
+    assert de_direction_of_delta(case, recipe=PDEX_03, least=3).status_c.tolist() == [UNDEFINED]
+
+
+def test_a_delta_of_zero_or_of_rounding_has_no_direction():
+    made = said([[YES] * 12] * 2, [[NO] * 12] * 2, np.ones((2, 12)), np.zeros((2, 12)))
+    case = delta_case(made, [[0.0] * 12, [1e-18] * 12], np.ones((2, 12)))
+    case.input_cg = np.ones((2, 12))
+    found = de_direction_of_delta(case, recipe=PDEX_03, least=10)
+    assert found.reason_c.tolist() == ["the predicted delta is zero"] * 2
+
+
 # --- retrieval, errors, effect sizes -------------------------------------------------------------------
 
 
@@ -405,7 +439,7 @@ def test_the_challenge_of_2025_is_three_of_the_aliases():
 
 
 def test_every_line_has_a_value_or_a_reason_on_cells(strong):
-    for metric in CELL_EVAL:
+    for metric in ON_CELLS:
         found = metric.function.function(strong)
         assert all((found.status_c == "ok") | (found.reason_c != "")), metric.identifier
         assert not np.isnan(found.value_c[found.ok_c]).any(), metric.identifier
@@ -449,7 +483,7 @@ def _degenerate(kind):
 )
 def test_degenerate_cells_give_a_value_or_a_reason_and_no_warning(kind):
     made = _degenerate(kind)
-    for metric in CELL_EVAL:
+    for metric in ON_CELLS:
         found = metric.function.function(made)
         assert all((found.status_c == "ok") == (found.reason_c == "")), metric.identifier
         assert np.isfinite(found.value_c[found.ok_c]).all(), metric.identifier
@@ -457,7 +491,7 @@ def test_degenerate_cells_give_a_value_or_a_reason_and_no_warning(kind):
 
 def test_cells_that_are_all_zero_are_never_perfect():
     made = _degenerate("all zero")
-    for metric in CELL_EVAL:
+    for metric in ON_CELLS:
         if metric.better == "higher":
             found = metric.function.function(made)
             chance = 0.5 if "ties=mid" in metric.identifier else np.nan

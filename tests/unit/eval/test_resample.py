@@ -13,13 +13,16 @@ from perturbfm.eval.case import Case, plain, ratio
 from perturbfm.eval.metric.error import mean_squared_error
 from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.resample import (
+    Interval,
     aggregate_draws,
     cluster_draws,
     double_weights,
     interval_rule,
     paired_two_way,
     reference_draws,
+    rescaled,
     sign_flip_p,
+    small_sample,
     two_way_interval,
 )
 
@@ -269,3 +272,15 @@ def test_reference_cells_must_be_usable():
     ):
         with pytest.raises(BadValue, match=r"Resampling needs draws: given 0, expected at least 1"):
             make()
+
+
+def test_intervals_of_few_units_are_wider_than_their_percentiles():
+    """Student's 2.262 over the normal 1.960, times sqrt(10 / 9)."""
+    assert small_sample(10, 0.95) == pytest.approx(2.2622 / 1.9600 * (10 / 9) ** 0.5, rel=1e-4)
+    assert small_sample(10_000, 0.95) == pytest.approx(1.0, abs=1e-3)
+    assert small_sample(1, 0.95) == float("inf")
+
+
+def test_a_rescaled_interval_keeps_its_centre_and_its_lean():
+    got = rescaled(Interval(1.0, 5.0, 1.0, 2.0, 9), 2.0, 2.0)
+    assert (got.low, got.high, got.se, got.n_draws) == (0.0, 8.0, 1.0, 9)

@@ -12,8 +12,9 @@ from scipy import sparse
 
 from perturbfm.errors import PredictionMismatch, TooFewControls
 from perturbfm.eval import moments as moments_module
+from perturbfm.eval.comparison import dense
 from perturbfm.eval.moments import GroupMoments, moments
-from perturbfm.eval.truth import TrainCentroids, Truth, dense, halve
+from perturbfm.eval.truth import TrainCentroids, Truth, halve
 from perturbfm.types import Observed, Prediction
 
 G = 4

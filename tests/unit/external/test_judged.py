@@ -8,13 +8,14 @@ from foreign import GENES, PERTS, predicted_cells, stated
 
 from perturbfm.errors import PredictionMismatch, UnreadableFile
 from perturbfm.eval.case import NOT_APPLICABLE, OK, UNDEFINED
+from perturbfm.eval.cells import EmittedCells, ShiftedControls, stated_alike
 from perturbfm.eval.effort import Effort
 from perturbfm.eval.judge import judge
 from perturbfm.eval.metric.distribution import energy_distance_cells
 from perturbfm.eval.panel import FULL, score
 from perturbfm.eval.panel.metric import NO_VARIANCE
 from perturbfm.eval.separation import Separation
-from perturbfm.eval.truth import EmittedCells, ShiftedControls, TrainCentroids, Truth, halve, stated_alike
+from perturbfm.eval.truth import TrainCentroids, Truth, halve
 from perturbfm.predictions import read_cells, read_prediction, write_cells, write_prediction
 from perturbfm.types import PredictedCells, Prediction
 
@@ -46,7 +47,7 @@ def test_every_line_that_rests_on_the_variance_is_silent_without_one_and_no_othe
     shifted = {m.identifier for m in FULL.metrics if "cells=" in m.identifier}
     for i in set(FULL.identifiers) - shifted:
         if np.array_equal(small[i].value_c, large[i].value_c, equal_nan=True):
-            np.testing.assert_array_equal(silent[i].value_c, small[i].value_c, err_msg=i)
+            np.testing.assert_allclose(silent[i].value_c, small[i].value_c, rtol=1e-5, atol=1e-7, err_msg=i)
         else:
             assert set(silent[i].status_c) == {NOT_APPLICABLE}, i
             assert set(silent[i].reason_c) == {NO_VARIANCE}, i
@@ -154,7 +155,7 @@ def test_a_prediction_that_is_the_same_for_all_is_undefined_or_chance(world, wri
         0.5
     )
     for i, e in entries.items():
-        if "panel" in i:
+        if "ref=panel" in i or "panel_centred" in i:
             assert (e["status"], e["value"]) == (UNDEFINED, None), i
 
 
@@ -163,7 +164,8 @@ def test_one_perturbation_in_a_context_has_no_rank(make_world, write):
     p = alone.judgeable(write(predicted_cells(alone))).predictions["test"]
     entries = judged(alone, p).metrics["metrics"]
     found = {i: (e["status"], e["value"]) for i, e in entries.items() if "retrieval" in i or "ref=panel" in i}
-    assert set(found.values()) == {(NOT_APPLICABLE, None)}
+    assert {status for status, _ in found.values()} <= {NOT_APPLICABLE, UNDEFINED}
+    assert {value for _, value in found.values()} == {None}
 
 
 # --- on disk ---------------------------------------------------------------------------------------

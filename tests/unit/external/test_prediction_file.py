@@ -217,8 +217,14 @@ def test_named_columns_go_first(world, cells, write):
         world.judgeable(write(cells))
 
 
-def test_a_file_of_one_context_need_not_name_it(make_world, cells, write):
-    world = make_world(perts=PERTS)
+def test_a_column_that_nobody_declared_is_not_taken_for_perturbations(world, cells, write):
+    cells.obs = cells.obs.rename(columns={"pert_id": "condition"})
+    with pytest.raises(MissingColumn, match=r"no column of perturbations.*model\.pert_column"):
+        world.judgeable(write(cells))
+    assert world.judgeable(write(cells), pert_column="condition").verdict["verdict"] == "pass"
+
+
+def test_contexts_must_be_told_where_there_are_several(world, cells, write):
     del cells.obs["context_id"]
     with pytest.raises(MissingColumn, match="no column of contexts"):  # calibration and test are two contexts
         world.judgeable(write(cells))

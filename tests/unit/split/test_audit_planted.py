@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
-from perturbfm.auditing import evidence_of
+from perturbfm.auditing import evidence_of, flat
 from perturbfm.data.planted import load_synthetic
 from perturbfm.errors import SplitLeaks
 from perturbfm.split import Split, audit, context_ood
@@ -195,6 +196,49 @@ def test_a_cell_copied_under_another_id_is_found(form):
     assert "test, train" in finding.given
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize(
+    "again",
+    [lambda x: x * 3, lambda x: np.log1p(1e4 * x / x.sum()), lambda x: np.log2(1 + x)],
+    ids=["scaled", "normalised", "logged"],
+)
+@pytest.mark.parametrize(("one", "other"), [("train", "test"), ("calib", "test"), ("val", "calib"), ("train", "val")])
+def test_a_cell_copied_after_another_normalisation_is_found(form, again, one, other):
+    toy = Toy()
+    first, second = toy.rows(one)[5], toy.rows(other)[7]
+    toy.x_ng[:, ::3] = 0
+    toy.x_ng[second] = again(toy.x_ng[first])
+    (finding,) = only(toy.audit(x_ng=form(toy.x_ng)), "duplicated_expression")
+    words = "refuse: Rows of different folds have the same expression but for a normalisation: 2 rows in 1 groups, in "
+    assert said(finding).startswith(words + ", ".join(sorted((one, other))))
+
+
+def test_a_control_that_is_truth_after_another_normalisation_is_found():
+    toy = Toy()
+    toy.x_ng[toy.rows("reference")[0]] = 2 * toy.x_ng[toy.rows("input")[0]]
+    (finding,) = only(toy.audit(), "controls_shared")
+    assert said(finding).startswith(
+        "refuse: Input and reference controls have the same expression but for a normalisation"
+    )
+
+
+def test_counts_of_the_same_genes_in_another_order_of_size_are_another_cell():
+    toy = Toy()
+    toy.x_ng = np.random.Generator(np.random.PCG64(1)).poisson(3, toy.x_ng.shape).astype(np.float32)
+    train, test = toy.rows("train")[5], toy.rows("test")[7]
+    toy.x_ng[test] = 2 * toy.x_ng[train]
+    assert only(toy.audit(), "duplicated_expression")[0].verdict == "warn"  # fewer than ten values: may be chance
+    low, high = np.argsort(toy.x_ng[test])[[-3, -1]]
+    toy.x_ng[test, [low, high]] = toy.x_ng[test, [high, low]]
+    assert not only(toy.audit(), "duplicated_expression")
+
+
+def test_nearly_empty_cells_of_one_gene_are_no_copies_of_each_other():
+    toy = Toy()
+    toy.x_ng[:, 5:] = 0
+    assert not only(toy.audit(), "duplicated_expression")
+
+
 def test_equal_rows_of_few_genes_are_counted_apart():
     toy = Toy()
     toy.x_ng[[toy.rows("train")[5], toy.rows("test")[7]], 12:] = 0
@@ -210,7 +254,7 @@ def test_equal_rows_within_a_fold_and_other_values_are_no_finding():
     toy.x_ng[a] = toy.x_ng[b]
     c, d = toy.rows("train")[0], toy.rows("test")[5]
     toy.x_ng[c] = toy.x_ng[d]
-    toy.x_ng[c, 3] = np.nextafter(toy.x_ng[c, 3], np.float32(9))
+    toy.x_ng[c, 3] = toy.x_ng[c].max() + 1
     assert not only(toy.audit(), "duplicated_expression")
 
 
@@ -223,6 +267,41 @@ def test_a_perturbation_under_another_spelling_is_found(name):
     (finding,) = only(toy.audit(), "perturbation_under_two_labels")
     assert finding.message == "Perturbations stand in different folds under two labels"
     assert sorted(finding.examples[0].split(" = ")) == sorted(["F", name])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("TNF-a", "TNF\u2010a"), ("Caf\u00e9", "Cafe\u0301"), ("IL 2", "IL\u00a02"), ("\u00b5X", "\u03bcX")],
+    ids=["hyphen", "accent", "space", "micro"],
+)
+def test_one_name_in_two_encodings_is_found(one, other):
+    assert one != other
+    (finding,) = only(Toy({**FOLDS, one: "train", other: "test"}).audit(), "perturbation_under_two_labels")
+    assert finding.verdict == "refuse"
+
+
+LIKE = [
+    *(("HLA-A", "HLA_A"), ("HLA-A", "HLAA"), ("IL-2", "IL2"), ("IFN-\u03b2", "IFN-beta"), ("sgTP53", "TP53")),
+    *(("TP53_KO", "TP53"), ("TP53-OE", "tp53"), ("A+C-D", "c_d+A")),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), LIKE)
+@pytest.mark.parametrize("place", ["train", "val", "calib"])
+def test_names_that_differ_in_separators_or_in_how_a_gene_was_hit_are_warned_of(one, other, place):
+    found = all_of(Toy({**FOLDS, one: place, other: "test"}).audit(), "perturbation_under_two_labels")
+    assert [(f.verdict, f.examples) for f in found] == [("warn", (" = ".join(sorted((one, other))),))]
+    assert said(found[0]).startswith("warn: Perturbations of different folds may be one under two labels")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("IGHV1-24", "IGHV12-4"), ("A+B", "A+C"), ("drug_1.0", "drug_10"), ("sgK1", "K1"), ("MAPK1", "MAPK3")],
+)
+def test_names_that_differ_in_more_than_that_are_two(one, other):
+    aliases = {"sgK1": "SGK1"}
+    found = Toy({**FOLDS, one: "train", other: "test"}).audit(aliases=aliases)
+    assert not all_of(found, "perturbation_under_two_labels")
 
 
 def test_parts_in_another_order_or_under_another_delimiter_are_found():
@@ -301,6 +380,14 @@ def test_guides_of_one_gene_in_two_folds_are_found_by_their_labels():
     found = only(toy.audit(), "guides_of_one_gene_split")
     assert [(f.verdict, f.examples) for f in found] == [("refuse", ("gene3",)), ("warn", ("STAT1",))]
     assert found[0].message == "Guides of one gene are in different folds (labels)"
+
+
+def test_guides_numbered_behind_a_dash_are_found_where_the_gene_is_known():
+    toy = Toy({**FOLDS, "gene3-1": "train", "gene3-2": "test", "ABC-1": "train", "ABC-2": "test"})
+    (finding,) = only(toy.audit(), "guides_of_one_gene_split")
+    assert (finding.verdict, finding.examples) == ("refuse", ("gene3",))
+    measured = tuple({*GENES, "gene3-1"})
+    assert not only(toy.audit(genes=measured), "guides_of_one_gene_split")  # a gene of that name is measured
 
 
 def test_guides_of_one_gene_in_two_folds_are_found_by_a_target_column():
@@ -614,6 +701,47 @@ def test_a_table_by_perturbation_is_found():
     table = {"uns/de": np.ones((2, 4)), "uns/de/index": np.array(["A", "F"], dtype=object)}
     (finding,) = only(Toy().audit(uns=table), "target_statistics_in_uns")
     assert said(finding).startswith("refuse: The file stores statistics under names of test conditions: 1 entries, fi")
+
+
+LONG = pd.DataFrame({"group": ["A", "F"], "names": ["gene1", "gene2"], "logfoldchanges": [1.0, 2.0]})
+GENE_LIST = pd.DataFrame({"group": ["A", "F"], "names": ["gene1", "gene2"]})
+WIDE = pd.DataFrame({"A": [1.0, 2.0], "F": [3.0, 4.0]}, index=["gene1", "gene2"])
+
+
+@pytest.mark.parametrize(
+    ("stored", "verdict"),
+    [
+        (LONG, "refuse"),  # as scanpy's rank_genes_groups_df gives it
+        (LONG[LONG["group"] == "A"], None),
+        (WIDE, "refuse"),
+        (WIDE[["A"]], None),
+        (GENE_LIST, "warn"),
+        ({"perturbations": ["A", "F"], "effect": [0.1, 0.2]}, "refuse"),
+        ({"perturbations": ["A", "F"], "n_cells": [10, 20]}, None),
+        ({"perturbations": ["A", "F"], "effect": [0.1, 0.2, 0.3]}, None),
+    ],
+    ids=["long", "long-train", "wide", "wide-train", "genes", "arrays", "counts", "other-length"],
+)
+def test_statistics_beside_the_names_of_test_conditions_are_found(stored, verdict):
+    found = only(Toy().audit(uns=dict(flat("uns", {"kept": stored}))), "target_statistics_in_uns")
+    assert next((f.verdict for f in found), None) == verdict
+
+
+def test_a_table_by_gene_is_no_table_by_perturbation_though_perturbed_genes_are_measured():
+    """Else every screen whose targets are measured would be refused for its table of gene means."""
+    toy = Toy({**FOLDS, "gene3": "train", "gene5": "test"})
+    table = pd.DataFrame({"means": np.arange(40.0), "symbol": list(GENES)}, index=list(GENES))
+    per_gene = {"index": np.array(GENES, dtype=object), "symbol": np.array(GENES, dtype=object), "m": np.arange(40.0)}
+    stored = {**dict(flat("uns", {"hvg": table, "other": per_gene})), **dict(flat("var", per_gene))}
+    assert not only(toy.audit(uns=stored), "target_statistics_in_uns")
+
+
+@pytest.mark.parametrize("form", [lambda v: np.stack([v, v])[None], lambda v: np.round(1e4 * v).astype(int)])
+def test_a_delta_in_a_cube_or_in_whole_numbers_is_found(form):
+    toy = Toy()
+    stored = form(truth_of(toy)[1].astype(np.float64))
+    (finding,) = only(toy.audit(uns={"uns/x": stored}), "target_statistics_in_uns")
+    assert said(finding).startswith("refuse: The file stores means or deltas of test conditions")
 
 
 def test_statistics_of_a_perturbation_that_train_has_too_are_warned_of():

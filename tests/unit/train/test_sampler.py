@@ -1,9 +1,13 @@
 """The same batches bit for bit: any number of workers, in memory or mapped, resumed or straight, one process or two."""
 
 import multiprocessing
+import sys
 import tempfile
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -66,8 +70,47 @@ def test_a_dense_matrix_gives_the_batches_of_a_sparse_one(tiny):
     dense = AnnData(adata.X.toarray(), obs=adata.obs, var=adata.var)
     first, second = (module(d, tiny.split(d)) for d in (tiny.data(adata), tiny.data(dense)))
     for a, b in zip(first.train_dataloader(), second.train_dataloader(), strict=True):
-        torch.testing.assert_close(a.delta_ng, b.delta_ng, rtol=1e-6, atol=1e-7)
+        assert torch.equal(a.delta_ng, b.delta_ng)
         assert torch.equal(a.row_n, b.row_n)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_draws_nothing_from_the_generator_of_models(dataset, split, workers):
+    """Else a model that draws (dropout) would get other numbers with another number of workers."""
+    loader = module(dataset, split, workers).train_dataloader()
+    torch.manual_seed(5)
+    dealt(loader, 2)
+    found = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(found, torch.rand(3))
+
+
+def test_batches_cut_ahead_are_let_go_when_nobody_wants_them(dataset, split):
+    loader = module(dataset, split).train_dataloader()
+    before = threading.active_count()
+    batches = iter(loader)
+    next(batches)
+    assert threading.active_count() > before
+    batches.close()
+    assert threading.active_count() == before
+    assert loader.state_dict()["step"] == 1
+
+
+def test_a_batch_that_cannot_be_cut_is_an_error_at_its_place(dataset, split, monkeypatch):
+    data = module(dataset, split)
+    cut, loader = type(data.rows).__getitem__, data.train_dataloader()
+    broken = list(loader.sampler)[2]
+
+    def fails(self, rows):
+        if np.array_equal(rows, broken):
+            raise OSError("the disk is gone")
+        return cut(self, rows)
+
+    monkeypatch.setattr(type(data.rows), "__getitem__", fails)
+    batches = iter(loader)
+    assert [len(next(batches).row_n) for _ in range(2)] == [16, 16]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
 
 
 # --- several processes -----------------------------------------------------------------------------
@@ -122,6 +165,25 @@ def test_two_real_processes_take_the_steps_of_one_together():
     assert [p.exitcode for p in processes] == [0, 0]
     assert [a + b for a, b in found] == [batch.tolist() for batch in whole]
     assert [len(a) for a, _ in found] == [10, 10, 10, 10, 10, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("match", ["context", "context_batch", "draw"])
+def test_the_batches_of_two_processes_are_together_those_of_one_bit_for_bit(tiny, match, workers):
+    data = tiny.data(match=match)
+    split = tiny.split(data)
+    one = module(data, split).train_dataloader()
+    ranks = [module(data, split, workers) for _ in range(2)]
+    for rank, its in enumerate(ranks):
+        its.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+    loaders = [its.train_dataloader() for its in ranks]
+    for loader in (one, *loaders):
+        loader.sampler.set_epoch(1)
+    for whole, *shares in zip(one, *loaders, strict=True):
+        assert len(shares[0].row_n) < len(whole.row_n)
+        for name in ("row_n", "delta_ng", "x_ng", "x_var_ng", "intervention_n", "context_n", "batch_n", "parts_np"):
+            together = torch.cat([getattr(share, name) for share in shares])
+            assert together.numpy().tobytes() == getattr(whole, name).numpy().tobytes(), name
 
 
 # --- going on --------------------------------------------------------------------------------------
@@ -247,3 +309,23 @@ def test_batches_that_are_kept_stay_as_they_were(dataset, split):
     loader = module(dataset, split).train_dataloader()
     kept = list(loader)
     assert [{n: v.numpy().tobytes() for n, v in vars(b).items()} for b in kept] == dealt(loader)
+
+
+def test_threads_never_share_a_buffer():
+    buffers = Buffers(50)
+
+    def works(number):
+        for _ in range(300):
+            mine = buffers.take(20)
+            mine[:] = number
+            if not (mine == number).all():
+                return False
+        return True
+
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            assert all(pool.map(works, range(6)))
+    finally:
+        sys.setswitchinterval(switch)

@@ -40,6 +40,14 @@ def logged(n, n_genes=10):
 
 
 @pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A user's own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERTURBFM_SPLITS", str(tmp_path / "splits"))
+    return tmp_path
+
+
+@pytest.fixture
 def write(tmp_path):
     """Write an `.h5ad`; counts where no matrix is given."""
 

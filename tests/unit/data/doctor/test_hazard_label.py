@@ -42,7 +42,7 @@ def test_gears_writes_singles_with_a_control_part(examined, expect):
     keys = found.proposal.keys
     assert (keys["control_labels"], keys["delimiter"], keys["drop_control_parts"]) == (["ctrl"], "+", True)
     expect(found, "gears_form", "warn", "A549", "context: K562")
-    expect(found, "combinations", "note", "3 of 3 labels are combinations joined by '+'")
+    expect(found, "combinations", "note", "1 of 3 labels are combinations joined by '+', e.g. KLF1+AHR")
 
 
 def test_mcfaline_joins_by_commas_and_has_three_words_that_may_be_controls(examined, expect):

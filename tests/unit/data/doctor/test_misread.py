@@ -1,7 +1,5 @@
 """What the doctor once read wrongly: pooled times, doses of second treatments, units, layers, missing contexts."""
 
-import pytest
-
 from perturbfm.cli import main
 
 from .conftest import contexts_of, counts, logged, rows, turns
@@ -66,13 +64,6 @@ def test_a_layer_is_what_it_holds(examined):
 def test_small_values_of_equal_sums_are_not_logged(examined, expect):
     x = counts(3 * N)
     expect(examined(drugs(), x=10 * x / x.sum(1, keepdims=True)), "scale", "stop", "row sums all 10")
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A user's own folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_a_bare_word_is_no_list_and_what_stops_fails(write, home, capsys):

@@ -20,14 +20,6 @@ PER = {"control": N, "KLF1": N, "AHR": N, "MYC": N, "ATM": N}
 PLAIN = {"perturbation": rows(PER), "cell_type": ["K562"] * 5 * N, "perturbation_type": ["CRISPRi"] * 5 * N}
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A user's own folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PERTURBFM_SPLITS", str(tmp_path / "splits"))
-    return tmp_path
-
-
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_hardly_any_rows_are_told_and_not_read(write, home, capsys, n):
     path = write({"perturbation": ["control", "KLF1"][:n], "cell_type": ["K562"] * n}, x=counts(n))
