@@ -163,10 +163,15 @@ class Verdict:
     def write(self, path: Path, manifest: dict[str, Any]) -> tuple[str, ...]:
         """Write `per_condition.csv.gz`, `report.html` and last `metrics.json`; returns these names."""
         write_gzip(path / "per_condition.csv.gz", self.judged.per_condition.to_csv(index=False))
-        page = render(self.judged.metrics, self.judged.per_condition, self.calibration, manifest, self.split_card)
-        write_text(path / "report.html", page)
+        self.write_report(path, manifest)
         write_json(path / "metrics.json", self.judged.metrics)
         return "per_condition.csv.gz", "report.html", "metrics.json"
+
+    def write_report(self, path: Path, manifest: dict[str, Any]) -> None:
+        """Write the page alone."""
+        j = self.judged
+        page = render(j.metrics, j.per_condition, self.calibration, manifest, self.split_card, j.deltas)
+        write_text(path / "report.html", page)
 
 
 def judge_folds(

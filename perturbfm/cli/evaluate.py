@@ -31,7 +31,7 @@ def add(verbs: Any) -> None:
         "eval",
         help="judge a run's stored predictions again, or another tool's predictions",
         description="Score predictions.npz of a run again, by the same code path, and compare with its metrics.json. "
-        "A missing metrics.json is written; a different one is kept, and the new one written beside it. "
+        "A missing metrics.json or report.html is written; a different metrics.json is kept, the new one beside it. "
         "With --predictions, audit and judge another tool's file on a frozen split, as a run of its own.",
     )
     p.add_argument("run_dir", type=Path, nargs="?", help="folder of a run")
@@ -110,7 +110,11 @@ def judge_again(run_dir: Path) -> tuple[dict[str, Any], str]:
             expected=f"the stored value, to {SAME_TO:g} relative",
             fix=f"Compare {run_dir / 'metrics.recomputed.json'}; versions and commit of the run stand in its manifest.",
         )
-    return verdict.judged.metrics, f"Identical to the stored metrics.json (to {SAME_TO:g})."
+    same = f"Identical to the stored metrics.json (to {SAME_TO:g})."
+    if not (run_dir / "report.html").exists():
+        verdict.write_report(run_dir, manifest)
+        same += " report.html was missing and has been written."
+    return verdict.judged.metrics, same
 
 
 def records_of(run_dir: Path) -> tuple[DictConfig, dict[str, Any], dict[str, Any]]:

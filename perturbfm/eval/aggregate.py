@@ -123,6 +123,7 @@ def summary(metric: Metric, stats: PerCondition, case: Case, refusal: str = "") 
         "better": metric.better,
         "title": metric.title or metric.identifier.partition("[")[0],
         "meaning": metric.meaning,
+        "aliases": list(metric.aliases),
         "lead": metric.lead,
         "status": status,
         "reason": reason,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from perturbfm.eval.reliability import reliability
 from perturbfm.eval.replicate import BASE_FLOOR, HALVED, model_on_halves
 from perturbfm.eval.risk import risk_coverage
 from perturbfm.eval.separation import Separation, separation
+from perturbfm.eval.shown import shown_deltas
 from perturbfm.eval.standing import Standing, entries_of, stand, table_of
 from perturbfm.eval.truth import TrainCentroids, Truth
 from perturbfm.types import Prediction
@@ -30,10 +31,17 @@ NOT_STATED = {"status": NOT_APPLICABLE, "reason": NO_VARIANCE}
 
 @dataclass(frozen=True)
 class Judged:
-    """What a panel gives: the combined object, and a table with a row per condition, metric and predictor."""
+    """What a panel gives.
+
+    Attributes:
+        metrics: The combined object.
+        per_condition: A row per condition, metric and predictor.
+        deltas: Predicted and true deltas of the few conditions that a report draws; see `shown_deltas`.
+    """
 
     metrics: dict[str, Any]
     per_condition: pd.DataFrame
+    deltas: dict[str, Any] = field(default_factory=dict)
 
 
 def judge(
@@ -97,7 +105,8 @@ def judge(
         "reliability": reliability(case) if case.has_variance else NOT_STATED,
     }
     check_complete(metrics, panel)
-    return Judged(metrics, pd.concat([table_of(panel, "model", case, stats), standing.table], ignore_index=True))
+    table = pd.concat([table_of(panel, "model", case, stats), standing.table], ignore_index=True)
+    return Judged(metrics, table, shown_deltas(panel, case, stats))
 
 
 def panel_of(panel: Panel, truth: Truth) -> Panel:

@@ -246,6 +246,12 @@ def test_metrics_that_went_missing_are_written_again(copy, first):
     assert (copy / "calibration.json").read_bytes() == calibration
 
 
+def test_a_report_that_went_missing_is_written_again(copy, first):
+    (copy / "report.html").unlink()
+    assert judge_again(copy)[1].endswith("report.html was missing and has been written.")
+    assert (copy / "report.html").read_text() == (first[1].folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "", '{"split_hash": null, "files": {}}', '{"files": {}'])
 def test_a_manifest_without_the_hashes_of_a_judged_run_is_refused(copy, content):
     (copy / "manifest.json").write_text(content)

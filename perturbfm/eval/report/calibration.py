@@ -1,12 +1,12 @@
-"""What is shown of uncertainty: coverage and width, the reliability diagram, separation."""
+"""Coverage and width of the intervals by level, and what their scale was learned from."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from perturbfm.eval.report.entries import Facts, identifiers, model_entries, named, status_of, value_of
-from perturbfm.eval.report.words import MODEL, names_or_dash, number, plain, real, word
+from perturbfm.eval.report.entries import Facts, identifiers, model_entries, named, value_of
+from perturbfm.eval.report.words import names_or_dash, number, plain, real, word
 
 UNINFORMATIVE = 0.5
 """Above this share of observation noise, coverage says little."""
@@ -19,7 +19,6 @@ def calibration_view(metrics: Facts, calibration: Facts) -> dict[str, Any]:
     levels = coverage_rows(metrics)
     return {
         "levels": levels,
-        "diagram": [_points(levels, noise) for noise in ("added", "ignored")],
         "share": share,
         "share_learned": learned,
         "flag": any(s is not None and s > UNINFORMATIVE for s in (share, learned)),
@@ -59,50 +58,3 @@ def coverage_rows(metrics: Facts) -> list[dict[str, Any]]:
             rows.setdefault(level, {"level": level})[f"{what}_{noise}"] = value_of(entry)
     blank = {f"{w}_{n}": None for w in ("coverage", "width") for n in ("added", "ignored")}
     return [{**blank, **rows[level]} for level in sorted(rows)]
-
-
-def _points(levels: list[dict[str, Any]], noise: str) -> dict[str, Any]:
-    """One line of the reliability diagram, in units of a 220 x 220 field."""
-    at = [(r["level"], real(r[f"coverage_{noise}"])) for r in levels]
-    dots = [{"x": round(220 * a, 1), "y": round(220 * (1 - b), 1)} for a, b in at if b is not None]
-    return {"noise": noise, "dots": dots, "path": " ".join(f"{d['x']},{d['y']}" for d in dots)}
-
-
-def separation_view(metrics: Facts) -> dict[str, Any] | None:
-    """Whether uncertainty rises out of distribution, beside two scores that know nothing of the model."""
-    known = metrics.get("separation")
-    if not known or known.get("axis") == "none":
-        return None
-    names = {
-        MODEL: "model's uncertainty",
-        "control_variance": "variance of the control cells alone",
-        "context_lookup": "look-up: is the context new?",
-    }
-    rows = []
-    for key, words in names.items():
-        e = known.get(key) or {}
-        value = value_of(e)
-        rows.append(
-            {"name": words, "text": status_of(e) if value is None else number(value), "why": e.get("reason") or ""}
-        )
-    return {
-        "rows": rows,
-        "words": _separation_words(known),
-        **{k: known.get(k) for k in ("identifier", "axis", "n_in", "n_out")},
-    }
-
-
-def _separation_words(known: Facts) -> str:
-    model, blind = (value_of(known.get(k)) for k in (MODEL, "control_variance"))
-    axis = known.get("axis") or "context"
-    if model is None:
-        return "The model's uncertainty cannot be read this way here."
-    if model < 0.45:
-        first = f"The model is more certain where the {axis} is new than where it is known: a warning."
-    elif model <= 0.55:
-        first = f"The model's uncertainty does not tell a new {axis} from a known one."
-    else:
-        first = f"The model is less certain where the {axis} is new."
-    if model > 0.55 and blind is not None and max(blind, 1 - blind) >= model:
-        first += " But the variance of the control cells, which knows nothing of the model, separates as well."
-    return first

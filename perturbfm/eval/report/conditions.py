@@ -7,8 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from perturbfm.eval.report.entries import Facts, named
-from perturbfm.eval.report.words import COVERAGE_90, EV, MODEL, NO_ENERGY, PCC, RETRIEVAL, number, real
+from perturbfm.eval.report.entries import Facts, dynamic_range, named
+from perturbfm.eval.report.words import (
+    COVERAGE_90,
+    EDIST,
+    EV,
+    MODEL,
+    NO_ENERGY,
+    PCC,
+    RETRIEVAL,
+    SHORT_STATUS,
+    number,
+    real,
+)
 
 SHOWN_CONDITIONS = 500
 """From more conditions than this, the table holds the worst and the best half of this number."""
@@ -16,9 +27,13 @@ COLUMNS = (
     ("EV", EV, ""),
     ("PCC panel", PCC, ""),
     ("Retrieval", RETRIEVAL, ""),
-    ("PCC control", "pcc_delta[ref=control_split", ""),
-    ("MSE", "mse[", ""),
+    ("DE direction", "pfm.de_direction[", ""),
+    ("DE agreement", "pfm.de_significance[", ""),
+    ("CRPS", "crps_gaussian[", "obs_noise=added"),
     ("Coverage 90", COVERAGE_90, "obs_noise=added"),
+    ("E-distance", EDIST, "cells=predicted"),
+    ("PCC control", "pcc_delta[ref=control_split", ""),
+    ("MSE", "mse[space=mean_delta", ""),
 )
 _NOTHING: tuple[Any, str, str] = (None, "", "not in the table of conditions")
 
@@ -41,7 +56,15 @@ def condition_table(metrics: Facts, per_condition: pd.DataFrame) -> dict[str, An
         }
         for k in shown
     ]
-    heads = [{"text": text, "identifier": i} for text, i in columns]
+    heads = [
+        {
+            "text": text,
+            "identifier": i,
+            "flagged": dynamic_range(metrics, i)["flagged"],
+            "sorted": "ascending" if i == ev and len(with_ev) > 1 else "none",
+        }
+        for text, i in columns
+    ]
     return {"columns": heads, "rows": rows, "words": words, "n": len(known)}
 
 
@@ -81,5 +104,5 @@ def _condition_cell(known: tuple[Any, str, str]) -> dict[str, Any]:
     x = real(value)
     if x is not None and status == "ok":
         return {"text": number(x), "sort": f"{x:.6g}", "why": ""}
-    short = {"undefined": "undef.", "not_applicable": "n/a"}.get(status, "–")
+    short = SHORT_STATUS.get(status, "–")
     return {"text": short, "sort": "", "why": reason or NO_ENERGY}

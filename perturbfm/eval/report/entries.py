@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from perturbfm.eval.report.words import MODEL, ORDER, STATUS, TITLES, real
+from perturbfm.eval.report.words import MODEL, ORDER, SHORT_STATUS, STATUS, TITLES, number, real
 
 Facts = Mapping[str, Any]
+
+ROUNDING = 1e-4
+"""Relative difference up to which two values are called the same."""
 
 
 def model_entries(metrics: Facts) -> Facts:
@@ -36,6 +39,14 @@ def leads(metrics: Facts) -> list[str]:
     return sorted(found, key=lambda i: next((k for k, s in enumerate(rank) if i.startswith(s)), len(rank)))
 
 
+def dynamic_range(metrics: Facts, identifier: str) -> dict[str, Any]:
+    """How much of a metric's range lies between train mean and replicate here: `text`, `flagged` and why."""
+    found = (metrics.get("dynamic_range") or {}).get(identifier) or {}
+    value = value_of(found)
+    text = number(value, 2) if value is not None else SHORT_STATUS.get(str(found.get("status")), "–")
+    return {"text": text, "flagged": bool(found.get("flagged")), "why": str(found.get("reason") or "")}
+
+
 def named(metrics: Facts, start: str, inside: str = "") -> str | None:
     """The first identifier that starts and continues in a certain way."""
     return next((i for i in identifiers(metrics) if i.startswith(start) and inside in i), None)
@@ -56,6 +67,12 @@ def interval_of(metrics: Facts, identifier: str) -> tuple[float, float] | None:
 def status_of(entry: Facts) -> str:
     """An entry's status in words."""
     return STATUS.get(str(entry.get("status")), "without a status")
+
+
+def scored_words(entry: Facts | None) -> str:
+    """On how many conditions a value rests, where it is not all of them."""
+    n, total = (real((entry or {}).get(k)) for k in ("n_scored", "n_total"))
+    return f"{n:.0f} of {total:.0f} conditions" if n and total and n < total else ""
 
 
 def reason_of(entry: Facts | None) -> str:
@@ -83,5 +100,5 @@ def twin_floor(metrics: Facts) -> str | None:
 
 
 def same(a: float, b: float | None) -> bool:
-    """Whether two values are one, up to rounding."""
-    return b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    """Whether two values are one, up to what rounding of a stored prediction to float32 can do to a ratio."""
+    return b is not None and math.isclose(a, b, rel_tol=ROUNDING, abs_tol=1e-9)

@@ -1,25 +1,37 @@
-"""Pictures of lead metrics: axes, lanes and marks, positions in per cent."""
+"""Pictures of metrics: a lane per predictor on the metric's own scale, positions in per cent."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from perturbfm.eval.report.entries import Facts, interval_of, model_entries, predictors, reason_of, status_of, value_of
+from perturbfm.eval.report.axis import Axis, axis_for
+from perturbfm.eval.report.entries import (
+    Facts,
+    dynamic_range,
+    interval_of,
+    model_entries,
+    named,
+    predictors,
+    reason_of,
+    scored_words,
+    status_of,
+    value_of,
+)
 from perturbfm.eval.report.words import (
     BETTER,
     COVERAGE_90,
     EV,
+    INTERPOLATED,
     MODEL,
     PCC,
     RANDOM_OTHER,
     REPLICATE,
     RETRIEVAL,
+    SHARE,
     Notes,
     number,
+    percent,
     title,
     word,
 )
@@ -29,65 +41,52 @@ FARTHEST = 2.0
 MARKS = {
     MODEL: "circle",
     "source_delta": "triangle",
+    "additive": "down",
+    "matching_mean": "hollow_diamond",
     "train_mean": "diamond",
     "no_change": "square",
     RANDOM_OTHER: "cross",
+    INTERPOLATED: "ring",
     REPLICATE: "plus",
 }
-ANCHORS = ((EV, (0.0, 1.0)), (PCC, (0.0, 1.0)), (RETRIEVAL, (0.5, 1.0)), ("crps", (0.0,)), (COVERAGE_90, (0.9, 1.0)))
+ANCHORS = (
+    *((EV, (0.0, 1.0)), (PCC, (0.0, 1.0)), (RETRIEVAL, (0.5, 1.0)), ("pfm.de_", (0.0, 1.0))),
+    *(("crps", (0.0,)), (COVERAGE_90, (0.9, 1.0)), ("pfm.tied_rows", (0.0, 1.0)), ("pfm.variance_ratio", (0.0, 1.0))),
+)
 
 
-@dataclass(frozen=True)
-class Axis:
-    """A linear axis; positions are per cent of its length."""
-
-    low: float
-    high: float
-    ticks: tuple[float, ...]
-
-    def at(self, value: float) -> float:
-        """Position of a value, kept on the axis."""
-        share = (value - self.low) / (self.high - self.low)
-        return round(100 * min(max(share, 0.0), 1.0), 2)
-
-    def beyond(self, value: float) -> str:
-        """Off which end a value lies."""
-        return "left" if value < self.low else ("right" if value > self.high else "")
+def lead_picture(metrics: Facts, identifier: str, notes: Notes) -> dict[str, Any]:
+    """A metric of the headline."""
+    entry = model_entries(metrics)[identifier]
+    target = level_of(identifier) if entry.get("better") == "target" else None
+    found = picture(metrics, identifier, notes, target)
+    share = value_of(model_entries(metrics).get(named(metrics, SHARE) or ""))
+    if identifier.startswith(COVERAGE_90) and share is not None:
+        found["meaning"] += f" Of the model's interval, {percent(share)} is the noise of the measurement."
+    return found
 
 
-def axis_for(values: Iterable[float], anchors: Iterable[float] = (), limit: float | None = None) -> Axis:
-    """An axis with round ticks that holds values and anchors, cut at `limit` on both sides."""
-    known = [*values, *anchors] or [0.0, 1.0]
-    if limit is not None:
-        known = [min(max(v, -limit), limit) for v in known]
-    low, high = min(known), max(known)
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
-    rough = (high - low) / 4
-    base = 10 ** math.floor(math.log10(rough))
-    step = base * next(m for m in (1, 2, 2.5, 5, 10) if m * base >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = tuple(float(round(k * step, 12)) for k in range(first, last + 1))
-    return Axis(ticks[0], ticks[-1], ticks)
-
-
-def picture(metrics: Facts, identifier: str, notes: Notes) -> dict[str, Any]:
-    """One metric as lanes: a marker per predictor on a common axis."""
-    entry, interval = model_entries(metrics)[identifier], interval_of(metrics, identifier)
+def picture(
+    metrics: Facts, identifier: str, notes: Notes, target: float | None = None, target_word: str = "target"
+) -> dict[str, Any]:
+    """One metric as lanes: a marker per predictor on a common axis, and a dashed line at a target."""
+    entry, interval = model_entries(metrics).get(identifier) or {}, interval_of(metrics, identifier)
     known = {n: e.get(identifier) or {} for n, e in predictors(metrics).items()}
     values = [v for e in known.values() if (v := value_of(e)) is not None] + list(interval or ())
     anchors = next((a for start, a in ANCHORS if identifier.startswith(start)), ())
-    axis = axis_for(values, anchors, FARTHEST if identifier.startswith(EV) else None)
-    target = level_of(identifier) if entry.get("better") == "target" else None
+    aims = () if target is None else (target,)
+    axis = axis_for(values, (*anchors, *aims), FARTHEST if identifier.startswith(EV) else None)
     return {
         "identifier": identifier,
         "title": title(identifier),
         "meaning": entry.get("meaning") or "",
         "better": BETTER.get(str(entry.get("better")), ""),
+        "scored": scored_words(entry),
+        "range": dynamic_range(metrics, identifier),
         "lanes": [_lane(n, e, axis, interval if n == MODEL else None, notes) for n, e in known.items()],
         "ticks": [{"x": axis.at(t), "text": f"{t:g}".replace("-", "−")} for t in axis.ticks],
         "target": None if target is None else axis.at(target),
-        "target_text": "" if target is None else f"{target:g}",
+        "target_text": "" if target is None else f"{target_word} {target:.3g}",
     }
 
 

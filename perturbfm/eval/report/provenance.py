@@ -70,26 +70,11 @@ def provenance(metrics: Facts, manifest: Facts) -> dict[str, Any]:
         ("Sweep", manifest.get("sweep")),
         ("Python", manifest.get("python")),
     ]
-    facts += _external(metrics.get("external") or {})
     return {
         "facts": [(k, plain(v)) for k, v in facts],
         "data": [(k.replace("_", " "), plain(v)) for k, v in sorted(data.items())],
         "packages": [(k, plain(v)) for k, v in sorted((manifest.get("packages") or {}).items())],
     }
-
-
-def _external(told: Facts) -> list[tuple[str, Any]]:
-    """What is known of another tool's file, and what its audit did not simply pass."""
-    if not told:
-        return []
-    notes = [f"{f['check'].replace('_', ' ')}: {f['message']}" for f in told["findings"] if f["verdict"] != "pass"]
-    return [
-        ("Predictions of another tool", f"{told['file']}, rows are {told['form']}, SHA-256 {told['sha256'][:12]}"),
-        ("Their audit", "; ".join([told["verdict"], *notes])),
-        ("Their variance", told["variance"]),
-        ("Their calibration fold", told["calibration_fold"]),
-        ("Their controls are matched", f"by batches {told['batches']}"),
-    ]
 
 
 def _learned_from(preprocess: Facts) -> str | None:

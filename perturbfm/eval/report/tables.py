@@ -1,4 +1,4 @@
-"""Rows of the tables: gate, headline, contexts, skill, the whole panel, floors."""
+"""Rows of the tables: gate, headline, contexts, skill."""
 
 from __future__ import annotations
 
@@ -6,16 +6,31 @@ from typing import Any
 
 from perturbfm.eval.report.entries import (
     Facts,
+    dynamic_range,
     identifiers,
     interval_of,
     leads,
     model_entries,
+    named,
     predictors,
     reason_of,
+    scored_words,
     status_of,
     value_of,
 )
-from perturbfm.eval.report.words import MODEL, VERDICTS, Notes, number, plain, real, title, word
+from perturbfm.eval.report.words import (
+    COVERAGE_90,
+    MODEL,
+    SHARE,
+    VERDICTS,
+    WHAT,
+    Notes,
+    number,
+    plain,
+    real,
+    title,
+    word,
+)
 
 _SKILL = ("value", "model", "train_mean", "replicate", "reason")
 
@@ -30,8 +45,13 @@ def gate_rows(metrics: Facts) -> list[dict[str, Any]]:
 
 
 def headline(metrics: Facts, notes: Notes) -> dict[str, Any]:
-    """The lead metrics as a table: value, interval, floors, replicate."""
+    """The lead metrics and the share of observation noise as a table: value, interval, range, floors, replicate."""
     known = predictors(metrics)
+    found = leads(metrics)
+    share = named(metrics, SHARE)
+    if share and share not in found:
+        after = next((k + 1 for k, i in enumerate(found) if i.startswith(COVERAGE_90)), len(found))
+        found = [*found[:after], share, *found[after:]]
     others = [n for n in known if n != MODEL]
     rows = [
         {
@@ -39,11 +59,14 @@ def headline(metrics: Facts, notes: Notes) -> dict[str, Any]:
             "title": title(i),
             "model": _cell(known[MODEL].get(i), notes),
             "interval": _interval_cell(metrics, i, notes),
+            "range": dynamic_range(metrics, i),
+            "scored": scored_words(model_entries(metrics).get(i)),
             "others": [_cell(known[n].get(i), notes) for n in others],
         }
-        for i in leads(metrics)
+        for i in found
     ]
-    return {"columns": [word(n) for n in others], "rows": rows}
+    legend = [(word(n), WHAT[n]) for n in others if n in WHAT]
+    return {"columns": [word(n) for n in others], "rows": rows, "legend": legend}
 
 
 def _cell(entry: Facts | None, notes: Notes) -> dict[str, Any]:
@@ -64,7 +87,7 @@ def _interval_cell(metrics: Facts, identifier: str, notes: Notes) -> dict[str, A
     if p is not None:
         return {"text": f"p = {number(p)} against {word(str(found.get('against')))}", "note": None}
     why = found.get("reason") or (metrics.get("intervals") or {}).get("reason") or "this metric is given no interval"
-    return {"text": "none", "note": notes.of(str(why))}
+    return {"text": "no interval", "note": notes.of(str(why))}
 
 
 def interval_words(metrics: Facts) -> str:
@@ -98,29 +121,3 @@ def skill_rows(metrics: Facts) -> list[dict[str, Any]]:
     known = metrics.get("skill") or {}
     order = [i for i in identifiers(metrics) if i in known]
     return [{"identifier": i, **{k: (known[i] or {}).get(k) for k in _SKILL}} for i in order]
-
-
-def full_rows(metrics: Facts) -> list[dict[str, Any]]:
-    """Every metric of the panel for the model."""
-    rows = []
-    for i in identifiers(metrics):
-        e = model_entries(metrics).get(i) or {}
-        known = e.get("aggregates") or {}
-        numbers = {k: known.get(k) for k in ("macro_context", "micro", "cell_weighted")}
-        rows.append({**e, **numbers, "identifier": i, "status": status_of(e), "reason": e.get("reason") or ""})
-    return rows
-
-
-def floor_rows(metrics: Facts) -> dict[str, Any]:
-    """Every metric of the panel for model, floors and replicate."""
-    known = predictors(metrics)
-    rows = []
-    for i in identifiers(metrics):
-        cells = []
-        for entries in known.values():
-            e = entries.get(i) or {}
-            value = value_of(e)
-            cell = {"text": status_of(e), "why": reason_of(e)} if value is None else {"text": number(value), "why": ""}
-            cells.append(cell)
-        rows.append({"identifier": i, "cells": cells})
-    return {"columns": [word(n) for n in known], "rows": rows}

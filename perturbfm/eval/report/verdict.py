@@ -22,8 +22,8 @@ from perturbfm.eval.report.entries import (
 from perturbfm.eval.report.words import (
     COVERAGE_90,
     EV,
+    HALVED,
     MODEL,
-    RANDOM_OTHER,
     REPLICATE,
     THIN,
     number,
@@ -116,7 +116,7 @@ def _explains(value: float) -> str:
 
 
 def _baselines(metrics: Facts) -> list[str]:
-    return [n for n in predictors(metrics) if n not in (MODEL, REPLICATE, RANDOM_OTHER)]
+    return [n for n in predictors(metrics) if n not in (MODEL, *HALVED)]
 
 
 def _compared(

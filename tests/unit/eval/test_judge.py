@@ -168,6 +168,24 @@ def test_a_judgement_is_complete_and_holds_no_nan(good):
     assert found.metrics["gate"]["u"]["verdict"] == "powered"
 
 
+def test_a_judgement_hands_on_the_deltas_that_a_report_draws(good):
+    _, found = good
+    drawn = found.deltas["conditions"]
+    assert [c["rank"] for c in drawn] == ["best", "median", "worst"]
+    assert found.deltas["metric"] == PCC_CONTROL
+    table = found.per_condition
+    mine = table[(table["predictor"] == "model") & (table["metric"] == PCC_CONTROL)]
+    assert drawn[0]["value"] == mine["value"].max()
+    assert drawn[2]["value"] == mine["value"].min()
+    assert "deltas" not in found.metrics
+
+
+def test_entries_carry_the_names_that_suites_give_them(good):
+    _, found = good
+    for m in FULL.metrics:
+        assert found.metrics["metrics"][m.identifier]["aliases"] == list(m.aliases)
+
+
 def test_the_table_has_a_row_per_predictor_condition_and_metric(good):
     _, found = good
     t = found.per_condition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import re
 
 import pandas as pd
@@ -10,7 +11,8 @@ import pytest
 
 from perturbfm.eval.panel import FULL
 from perturbfm.eval.report import render
-from perturbfm.eval.report.picture import axis_for
+from perturbfm.eval.report.axis import axis_for
+from perturbfm.eval.report.suites import suites_of
 from perturbfm.eval.report.words import EV, number, percent
 
 EV_ID = next(i for i in FULL.identifiers if i.startswith(EV))
@@ -22,6 +24,7 @@ def entry(metric, value: float, n: int) -> dict:
     return {
         "better": metric.better,
         "meaning": metric.meaning,
+        "aliases": list(metric.aliases),
         "lead": metric.lead,
         "status": "ok",
         "reason": "",
@@ -63,15 +66,10 @@ def example(n: int = 12, names: list[str] | None = None) -> dict:
             "reason": "",
             "metrics": {EV_ID: {"low": 0.31, "high": 0.42, "se": 0.03, "n_draws": 1000}},
         },
-        "separation": {
-            "axis": "context",
-            "identifier": "ood_auroc[axis=context]",
-            "n_in": 4,
-            "n_out": n,
-            **{
-                k: {"value": 0.8, "status": "ok", "reason": ""} for k in ("model", "control_variance", "context_lookup")
-            },
-        },
+        "dynamic_range": {i: {"status": "ok", "value": 0.8, "flagged": False, "reason": ""} for i in FULL.identifiers},
+        "separation": separation(n),
+        "risk": {"scores": {s: risk_of(n, s) for s in ("mean_var", "mean_var_over_control_var")}},
+        "reliability": {noise: reliability_of(noise) for noise in ("added", "ignored")},
         "run": {"split_hash": "ab" * 32, "fingerprint": "cd" * 32, "data": "toy", "model": "ridge", "ablation": "none"}
         | {"config_hash": "ef" * 32, "seed": 0, "fold": "test", "scale": "log1p"},
     }
@@ -88,7 +86,50 @@ def example(n: int = 12, names: list[str] | None = None) -> dict:
             "counts": {"test": 60},
             "ood_axes": ["context"],
         },
+        "deltas": deltas(),
     }
+
+
+def separation(n: int) -> dict:
+    """Uncertainty on one axis, and on the union of axes."""
+    auroc = {"status": "ok", "reason": ""}
+    both = {"n_in": 4, "n_out": n, "model": auroc | {"value": 0.81}, "control_variance": auroc | {"value": 0.62}}
+    axis = both | {"identifier": "ood_auroc[axis=context,in=calibration]", "inside": "calibration"}
+    axis |= {"raw_variance": auroc | {"value": 0.7}, "label_lookup": auroc | {"value": 0.73}}
+    union = both | {"axis": "context", "identifier": "ood_auroc[axis=context]"}
+    return union | {"context_lookup": auroc | {"value": 0.73}, "axes": {"context": axis}}
+
+
+def risk_of(n: int, score: str) -> dict:
+    """A risk-coverage curve of three points."""
+    curve = {"coverage": [0.25, 0.5, 1.0], "risk": [0.2, 0.3, 0.4], "oracle": [0.1, 0.2, 0.4]}
+    values = {"mean_risk": 0.4, "aurc": 0.3125, "aurc_oracle": 0.25, "e_aurc": 0.0625, "augrc": 0.1875, "spearman": 0.5}
+    pooled = {"status": "ok", "reason": "", "n_scored": n, "n_total": n, **values, "curve": curve}
+    return {"identifier": f"pfm.risk_coverage[uncertainty={score}]", "pooled": pooled, "per_context": {"C6": pooled}}
+
+
+def reliability_of(noise: str) -> dict:
+    """A line and a histogram."""
+    level = [0.25, 0.5, 0.75]
+    coverage = {"nominal": level, "observed": [0.3, 0.6, 0.8], "mace": 0.0667, "rmsce": 0.07}
+    pit = {"status": "ok", "reason": "", "share": [0.4, 0.2, 0.2, 0.2], "reliability_index": 0.3}
+    return {"status": "ok", "reason": "", "coverage": coverage, "pit": pit}
+
+
+def deltas(n_genes: int = 4, gene: str = "G") -> dict:
+    """Deltas of three conditions."""
+    some = [round(1.0 / (k + 1), 4) for k in range(n_genes)]
+    one = {
+        "context": "C6",
+        "value": 0.5,
+        "n_rows": 60,
+        "n_genes": 2000,
+        "genes": [f"{gene}{k}" for k in range(n_genes)],
+    }
+    one |= {"truth": some, "predicted": [-v / 2 for v in some], "noise_sd": [0.1] * n_genes}
+    ranks = ("best", "median", "worst")
+    found = [one | {"rank": r, "intervention": f"P{k:04d}@knockdown"} for k, r in enumerate(ranks)]
+    return {"metric": "pcc_delta[ref=control_split,genes=all]", "n_ranked": 12, "reason": "", "conditions": found}
 
 
 def conditions(metrics: dict, names: list[str]) -> pd.DataFrame:
@@ -112,17 +153,10 @@ def verdict_of(page: str) -> str:
 def test_holds_every_identifier_and_section():
     page = render(**example())
     for i in FULL.identifiers:
-        assert i in page
+        assert html.escape(i) in page
     for section in (
-        "gate",
-        "headline",
-        "panel",
-        "calibration",
-        "conditions",
-        "split",
-        "audit",
-        "provenance",
-        "undefined",
+        *("gate", "headline", "conditions", "deltas", "calibration", "collapse", "panel"),
+        *("split", "audit", "provenance", "undefined"),
     ):
         assert f'<section id="{section}">' in page
     assert "opened 3 times" in page
@@ -181,9 +215,15 @@ def test_escapes_labels():
     run["manifest"] |= {"command_line": bad, "unknown_to_train": {"contexts": [bad]}}
     run["split_card"]["params"] = {bad: {bad: bad}}
     run["metrics"]["metrics"][EV_ID] |= {"status": "undefined", "value": None, "reason": bad}
+    run["metrics"]["metrics"][COVERAGE]["aliases"] = [bad]
+    run["metrics"]["external"] = {"file": bad, "verdict": bad, "findings": [{"check": bad, "message": bad}]}
+    run["deltas"] = deltas(4, bad)
+    run["deltas"]["conditions"][0]["intervention"] = bad
     page = render(**run)
     assert "<script>alert" not in page
     assert page.count("<script>") == 1
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;0: true 1.000, predicted −0.500" in page
+    assert f"{html.escape(bad)}&#39;&#34;&amp;@knockdown" in page
 
 
 def test_loads_nothing_from_anywhere():
@@ -208,8 +248,11 @@ def test_many_conditions_without_any_value_stay_small():
     run["per_condition"] = run["per_condition"].assign(value=float("nan"), status="undefined", reason="no signal " * 8)
     page = render(**run)
     assert len(page.encode()) < 2_000_000
-    assert "1,000 conditions of model, " in page
-    assert "and 980 more" in page
+    assert "all 1,000 conditions of model, " in page
+    table = run["per_condition"]
+    table.loc[table["intervention"] == "P0000@knockdown", ["value", "status", "reason"]] = [0.5, "ok", ""]
+    assert "999 conditions of model, " in (page := render(**run))
+    assert "and 979 more" in page
 
 
 def test_gives_every_reason():
@@ -225,7 +268,14 @@ def test_gives_every_reason():
         "value": None,
         "reason": "no cells to halve",
     }
-    run["metrics"]["separation"]["model"] = {"value": None, "status": "undefined", "reason": "one class only"}
+    run["metrics"]["separation"]["axes"]["context"]["model"] = {
+        "value": None,
+        "status": "undefined",
+        "reason": "one class only",
+    }
+    run["metrics"]["dynamic_range"][COVERAGE] = {"value": None, "status": "undefined", "reason": "no best value"}
+    run["metrics"]["risk"] = {"status": "not_applicable", "reason": "states no variance"}
+    run["metrics"]["reliability"]["ignored"]["pit"] = {"status": "undefined", "reason": "an interval, no density"}
     table = run["per_condition"]
     first = (table["predictor"] == "model") & (table["metric"] == EV_ID) & (table["intervention"] == "P0003@knockdown")
     table.loc[first, ["value", "status", "reason"]] = [float("nan"), "undefined", "too few genes"]
@@ -238,6 +288,9 @@ def test_gives_every_reason():
         "one class only",
         "too few genes",
         "replicate does not beat",
+        "no best value",
+        "states no variance",
+        "an interval, no density",
     ):
         assert reason in below
     assert "1 condition of model: P0003@knockdown" in below
@@ -258,7 +311,10 @@ def test_same_inputs_same_bytes_and_inputs_are_left_alone():
     assert before == {k: v for k, v in run.items() if k != "per_condition"}
 
 
-@pytest.mark.parametrize("part", ["gate", "floors", "skill", "intervals", "separation", "run", "panel", "metrics"])
+PARTS = ["gate", "floors", "skill", "intervals", "separation", "run", "panel", "metrics", "dynamic_range", "risk"]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "reliability"])
 @pytest.mark.parametrize("empty", [None, {}])
 def test_survives_missing_parts(part, empty):
     run = example()
@@ -267,7 +323,7 @@ def test_survives_missing_parts(part, empty):
 
 
 def test_survives_nothing_at_all():
-    page = render({}, pd.DataFrame(), {}, {}, {})
+    page = render({}, pd.DataFrame(), {}, {}, {}, None)
     assert "Not comparable" in page
     assert "</html>" in page
 
@@ -344,6 +400,187 @@ def test_axes_hold_their_values(values):
     for v in values:
         assert axis.beyond(v) == ""
         assert 0 <= axis.at(v) <= 100
+
+
+# --- what is folded away ---------------------------------------------------------------------------------
+
+
+def section_of(page: str, name: str) -> str:
+    found = re.search(rf'<section id="{name}">.*?</section>', page, re.S)
+    assert found
+    return found[0]
+
+
+def text_of(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", "", markup))
+
+
+def test_headline_is_open_and_the_rest_is_folded():
+    page = render(**example())
+    folded = re.findall(r'<section id="(\w+)"><details class="fold">', page)
+    assert folded == ["conditions", "deltas", "calibration", "collapse", "panel", "split", "audit", *folded[-2:]]
+    assert folded[-2:] == ["provenance", "undefined"]
+    for name in ("gate", "headline"):
+        assert f'<section id="{name}">\n<h2>' in page
+    assert page.count("<details") == page.count("</details>")
+    assert "beforeprint" in page
+    assert "details::details-content" in page
+
+
+def test_numbers_of_every_metric_are_those_of_the_metrics():
+    run = example()
+    for k, i in enumerate(FULL.identifiers):
+        run["metrics"]["metrics"][i]["value"] = 0.1 + 0.00317 * k
+        run["metrics"]["floors"]["train_mean"][i]["value"] = -0.2 - 0.00519 * k
+    rows = section_of(render(**run), "panel").split("<tr data-metric=")[1:]
+    shown = {
+        html.unescape(r.split('"')[1]): [text_of(c) for c in re.findall(r"<td[^>]*>(.*?)</td>", r, re.S)] for r in rows
+    }
+    assert set(shown) == set(FULL.identifiers)
+    at = [*re.findall(r'<th class="n">(.*?)</th>', section_of(render(**run), "panel"))].index("train mean")
+    for i, cells in shown.items():
+        assert cells[1] == number(run["metrics"]["metrics"][i]["value"])
+        assert cells[1 + at] == number(run["metrics"]["floors"]["train_mean"][i]["value"])
+
+
+def test_metrics_stand_under_the_suites_that_publish_them():
+    section = section_of(render(**example()), "panel")
+    names = [s.partition(":")[0] for s in re.findall(r"<summary>(.*?)</summary>", section)]
+    for suite in ("PerturbFM", "scPerturBench", "PerturBench", "Systema", "Ahlmann-Eltze", "Shift", "Uncertainty"):
+        assert suite in names
+    assert suites_of("mse[space=mean,genes=all]", ["systema.mse_all", "shift.mse"]) == ["Systema", "Shift"]
+    assert suites_of("x", ["perturbench_v1.x"]) == ["PerturBench"]
+    assert suites_of("x", ["scperturbench_ott0.x"]) == ["scPerturBench"]
+    assert suites_of("crps_draws[a]", ["scoringrules_0.10.0.crps"]) == ["Uncertainty"]
+    assert suites_of("pfm.ev[a]", []) == ["PerturbFM"]
+    assert "systema.corr_all_allpert" in section
+
+
+def test_low_dynamic_range_is_flagged_wherever_the_metric_is_printed():
+    run = example()
+    assert "low range" not in section_of(render(**run), "headline")
+    why = "dynamic range 0.10 is under 0.3"
+    run["metrics"]["dynamic_range"][EV_ID] = {"status": "ok", "value": 0.1, "flagged": True, "reason": why}
+    page = render(**run)
+    assert "⚑ low range" in section_of(page, "headline")
+    assert "in Explained variance (EV)." in text_of(section_of(page, "headline"))
+    assert "EV ⚑" in section_of(page, "conditions")
+    assert section_of(page, "panel").count(f'title="{why}"') == 1
+
+
+def test_conditions_can_be_sorted_by_keyboard_and_filtered():
+    section = section_of(render(**example()), "conditions")
+    heads = re.findall(r'<th[^>]*aria-sort="(\w+)"[^>]*><button type="button">(.*?)</button></th>', section)
+    assert [text for _, text in heads[:4]] == ["Context", "Perturbation", "Cells", "EV"]
+    assert [order for order, text in heads if order != "none"] == ["ascending"]
+    assert {text: order for order, text in heads}["EV"] == "ascending"
+    assert len(heads) == section.count("<th aria") + section.count('<th class="n" aria')
+    assert '<input type="search"' in section
+
+
+def test_the_model_is_beaten_by_floors_only_never_by_what_is_made_of_the_truth():
+    run = example()
+    run["metrics"]["floors"]["interpolated"] = copy.deepcopy(run["metrics"]["floors"]["replicate"])
+    for e in run["metrics"]["floors"]["interpolated"].values():
+        e["value"] = 5.0
+    said = verdict_of(render(**run))
+    assert "interpolated" not in said
+
+
+def test_a_value_that_rests_on_few_conditions_says_so():
+    run = example()
+    assert "Rests on" not in render(**run)
+    run["metrics"]["metrics"][EV_ID]["n_scored"] = 2
+    assert "Rests on 2 of 12 conditions" in render(**run)
+
+
+def test_genes_are_drawn_with_what_ranked_the_conditions():
+    section = section_of(render(**example()), "deltas")
+    assert section.count("<figure") == 3
+    assert "by the correlation of predicted and true change from control" in section
+    assert section.count("<title>G0: true 1.000, predicted −0.500</title>") == 3
+    assert "4 of 2000 genes" in section
+    assert "No condition can be drawn: the deltas were not handed" in section_of(
+        render(**example() | {"deltas": None}), "deltas"
+    )
+
+
+def test_uncertainty_has_its_curves_and_its_blind_scores():
+    section = section_of(render(**example()), "calibration")
+    for number_shown in ("0.3125", "0.0625", "0.1875", "0.2500"):
+        assert f">{number_shown}<" in section
+    assert section.count("<polyline") == 2 + 3
+    assert section.count('<svg class="pit') == 2
+    cells = [">0.810<", ">0.700<", ">0.620<", ">0.730<"]
+    assert [c for c in cells if c in section] == cells
+    assert "The model is less certain where the context is new." in section
+    assert "But " not in section
+    run = example()
+    run["metrics"]["separation"]["axes"]["context"]["label_lookup"]["value"] = 1.0
+    assert "But a look-up of the label, which knows nothing of the model, separates as well." in render(**run)
+
+
+def test_a_prediction_without_variance_says_so_instead_of_curves():
+    run = example()
+    for part in ("risk", "reliability"):
+        run["metrics"][part] = {"status": "not_applicable", "reason": "the prediction states no variance"}
+    section = section_of(render(**run), "calibration")
+    assert "No reliability diagram and no PIT histogram: the prediction states no variance." in section
+    assert "No risk-coverage curve: the prediction states no variance." in section
+    assert "<polyline" not in section
+
+
+def test_collapse_is_told_beside_the_truth():
+    run = example()
+    ratio, mine, truth = (
+        next(i for i in FULL.identifiers if i.startswith(start))
+        for start in ("pfm.variance_ratio", "pfm.pairwise_cosine[of=predicted", "pfm.pairwise_cosine[of=truth")
+    )
+    for i, v in ((ratio, 0.05), (mine, 0.991), (truth, 0.123)):
+        run["metrics"]["metrics"][i]["value"] = v
+    section = section_of(render(**run), "collapse")
+    assert "The model says almost the same of every perturbation" in section
+    assert '<td class="n first">0.991</td><td class="n">0.123</td>' in section
+    assert "truth 0.123" in section
+
+
+def test_another_tools_audit_has_its_own_section():
+    run = example()
+    assert 'id="external"' not in render(**run)
+    found = {"check": "scale_differs", "verdict": "warn", "message": "looks like counts"}
+    run["metrics"]["external"] = {"file": "p.h5ad", "form": "cells", "sha256": "ef" * 32, "verdict": "warn"}
+    run["metrics"]["external"] |= {"findings": [found], "variance": "none", "calibration_fold": "none", "batches": "b"}
+    section = section_of(render(**run), "external")
+    assert "<th>scale differs</th>" in section
+    assert "looks like counts" in section
+    assert "ef" * 32 in section
+
+
+def crowd(n: int) -> dict:
+    """A run of many conditions with every floor, where much has no value for ever other reasons."""
+    run = example(n, [f"GENE{k:04d}+OTHERGENE{k:04d}@knockdown" for k in range(n)])
+    more = ("additive", "matching_mean", "interpolated")
+    run["metrics"]["floors"] |= {f: copy.deepcopy(run["metrics"]["floors"]["train_mean"]) for f in more}
+    tables = [run["per_condition"]]
+    model = tables[0][tables[0]["predictor"] == "model"]
+    tables += [model.assign(predictor=f) for f in more]
+    table = pd.concat(tables, ignore_index=True)
+    lost = (table.index % 7 == 0) | (table.index % 11 == 3)
+    reasons = pd.Series([f"only {k % 9} significant genes of {k % 31}" for k in range(len(table))])
+    table["reason"] = table["reason"].where(~lost, reasons)
+    table["status"] = table["status"].where(~lost, "undefined")
+    table["value"] = table["value"].where(~lost)
+    run["per_condition"], run["deltas"] = table, deltas(300, "ENSG00000")
+    return run
+
+
+def test_a_crowded_run_stays_small_and_drops_no_reason():
+    run = crowd(200)
+    page = render(**run)
+    assert len(page.encode()) < 2_000_000
+    below = section_of(page, "undefined")
+    for reason in set(run["per_condition"]["reason"]) - {""}:
+        assert f"<h3>{reason}</h3>" in below
 
 
 # --- preprocessing -------------------------------------------------------------------------------------
