@@ -124,8 +124,8 @@ class RunFolder:
         self._handler.close()
 
     def _write(self) -> None:
+        write_text(self.path / "split_hash.txt", self.facts["split_hash"] + "\n")  # who sees a manifest sees the hash
         write_json(self.path / "manifest.json", self.facts)
-        write_text(self.path / "split_hash.txt", self.facts["split_hash"] + "\n")
 
 
 def digest(path: Path) -> str:
