@@ -431,7 +431,7 @@ def training(house):
     process = house.start(*RUN, *ENDLESS)
     for _ in range(1200):
         events = [f / "events.jsonl" for f in house.runs()]
-        if events and '"fit_started"' in events[0].read_text():
+        if events and events[0].is_file() and '"fit_started"' in events[0].read_text():
             time.sleep(0.3)
             return process, events[0].parent
         assert process.poll() is None, process.communicate()[1]
