@@ -15,7 +15,6 @@ from perturbfm.eval.report.entries import (
     predictors,
     reason_of,
     scored_words,
-    status_of,
     value_of,
 )
 from perturbfm.eval.report.words import (
@@ -29,6 +28,7 @@ from perturbfm.eval.report.words import (
     REPLICATE,
     RETRIEVAL,
     SHARE,
+    SHORT_STATUS,
     Notes,
     number,
     percent,
@@ -95,7 +95,14 @@ def _lane(name: str, entry: Facts, axis: Axis, interval: tuple[float, float] | N
     lane = {"name": word(name), "mark": MARKS.get(name, "square"), "css": name if name in MARKS else "no_change"}
     if value is None:
         note = notes.of(reason_of(entry))
-        return {**lane, "x": None, "bar": None, "beyond": "", "text": status_of(entry), "note": note}
+        return {
+            **lane,
+            "x": None,
+            "bar": None,
+            "beyond": "",
+            "text": SHORT_STATUS.get(str(entry.get("status")), "–"),
+            "note": note,
+        }
     bar = None if interval is None else [axis.at(interval[0]), axis.at(interval[1])]
     return {**lane, "x": axis.at(value), "bar": bar, "beyond": axis.beyond(value), "text": number(value), "note": None}
 
