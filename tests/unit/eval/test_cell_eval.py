@@ -15,8 +15,9 @@ from perturbfm.eval.metric.de_overlap import de_jaccard, de_overlap, de_recall
 from perturbfm.eval.metric.differential import CELL_EVAL2, PANEL, PDEX_01, PDEX_03, Calls, Recipe, calls
 from perturbfm.eval.metric.discrimination import discrimination, discrimination_midrank
 from perturbfm.eval.metric.effect_size import effect_size_pearson
-from perturbfm.eval.metric.mann_whitney import mann_whitney, ranked_controls
+from perturbfm.eval.metric.mann_whitney import mann_whitney
 from perturbfm.eval.metric.pseudobulk import mean_error, pearson_change
+from perturbfm.eval.metric.rank_test import ranked_controls
 from perturbfm.eval.panel.cell_eval import CELL_EVAL
 
 
