@@ -8,8 +8,8 @@ from scipy.special import logsumexp
 from perturbfm.errors import UnknownChoice
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
-from perturbfm.eval.metric.distribution import squared_distances
 from perturbfm.eval.metric.drawn import drawn, rounded
+from perturbfm.eval.metric.pairs import squared_distances
 from perturbfm.eval.metric.ranked_gene import fewer, gene_sets
 
 EPSILONS = ("mean", "std")
