@@ -18,7 +18,7 @@ STATISTICS = ("U", "V")
 GAMMA = 1.0
 """Inverse squared width of the kernel that suites take, and which is therefore summed along with distances."""
 
-EXACT_UP_TO = 5_000_000
+EXACT_UP_TO = 2_000_000
 """Pairs x genes up to which distances come from differences. Above, inner products are faster, and as good to about
 1e-14 of a mean distance."""
 
