@@ -107,14 +107,21 @@ def _calls(comparison: Comparison, side: str, recipe: Recipe) -> Calls:
     shared = one if other is one else comparison
     p_cg = shared.once(("mann_whitney", side), lambda: mann_whitney_p(comparison, one, other))
     lfc_cg = _fold_change(comparison, side, recipe)
-    fdr_cg = np.empty_like(p_cg)
-    for member_q in comparison.members():
-        over = 1 if recipe.fdr == "perturbation" else None
-        fdr_cg[member_q] = false_discovery_control(p_cg[member_q], axis=over).reshape(len(member_q), -1)
-    fdr_cg = np.where(np.isnan(lfc_cg), 1.0, fdr_cg)
+    fdr_cg = shared.once(("adjusted", side, recipe.fdr), lambda: _adjusted(comparison, p_cg, recipe.fdr))
+    untold_cg = np.isnan(lfc_cg)
+    if untold_cg.any():
+        fdr_cg = np.where(untold_cg, 1.0, fdr_cg)
     kind = np.float32 if recipe.single else np.float64
-    fdr_cg, lfc_cg = fdr_cg.astype(kind), lfc_cg.astype(kind)
+    fdr_cg, lfc_cg = fdr_cg.astype(kind, copy=False), lfc_cg.astype(kind, copy=False)
     return Calls(p_cg, fdr_cg, lfc_cg, fdr_cg < kind(LEVEL))
+
+
+def _adjusted(comparison: Comparison, p_cg: np.ndarray, over: str) -> np.ndarray:
+    """Benjamini-Hochberg over the genes of a `perturbation`, or over all tests of a `context`."""
+    fdr_cg, axis = np.empty_like(p_cg), 1 if over == "perturbation" else None
+    for member_q in comparison.members():
+        fdr_cg[member_q] = false_discovery_control(p_cg[member_q], axis=axis).reshape(len(member_q), -1)
+    return fdr_cg
 
 
 def _fold_change(comparison: Comparison, side: str, recipe: Recipe) -> np.ndarray:

@@ -132,7 +132,7 @@ def _vectors(comparison: Comparison, space: str) -> tuple[np.ndarray, np.ndarray
         case "cv":
             return _sides(comparison, lambda _, side: _variation(side.moments))
         case "logp_ranksum":
-            z = comparison.once("ranksum_no_ties", lambda: _sides(comparison, against_shared_control))
+            z = _sides(comparison, against_shared_control)
             return _signed_log(z[0].t_rg, z[0].p_rg, P_FLOOR), _signed_log(z[1].t_rg, z[1].p_rg, P_FLOOR)
         case "t":
             predicted, true = t_scores(comparison)

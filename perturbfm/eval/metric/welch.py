@@ -84,7 +84,7 @@ def _single(cells_of: Callable[[int], np.ndarray], n_groups: int) -> GroupMoment
         mean.append(x_ng.mean(axis=0, dtype=np.float64))
         var.append(np.square(x_ng).mean(axis=0, dtype=np.float64) - mean[-1] ** 2)
     mean_rg = np.stack(mean)
-    return GroupMoments(np.array(number), mean_rg, np.stack(var), np.full_like(mean_rg, np.nan))
+    return GroupMoments(np.array(number), mean_rg, np.stack(var), np.broadcast_to(np.nan, mean_rg.shape))
 
 
 def rows(moments: GroupMoments, row_r: np.ndarray) -> GroupMoments:
