@@ -106,8 +106,8 @@ class World:
         kind = stim + "/" + np.tile(file.obs["seurat_annotations"].astype(str), TIMES)
         self.groups = [np.flatnonzero(kind == k) for k in sorted(set(kind))]
         self.plain_n = np.flatnonzero(stim == "CTRL")
-        self.n_contexts = max(1, round(n_cells / (CONDITIONS * CELLS + CONTROLS)))
-        self.n = self.n_contexts * CONDITIONS
+        self.n = max(2, round(n_cells / (CELLS + CONTROLS / CONDITIONS)))
+        self.n_contexts = -(-self.n // CONDITIONS)
 
     def cells(self, condition: int, side: int) -> sparse.csr_matrix:
         """Cells of a condition, float32 CSR: four in five as unstimulated cells are, the others by its own mixture."""
@@ -346,8 +346,8 @@ def run_peers(a: argparse.Namespace) -> list[dict[str, Any]]:
 
 def write(world: Held, side: int, path: Path) -> None:
     """The first context as a file, under the gene that each condition is named after."""
-    parts = [world.control(0), *(world.cells(c, side) for c in range(CONDITIONS))]
-    label = np.repeat(["control", *(world.genes[c] for c in range(CONDITIONS))], [p.shape[0] for p in parts])
+    parts = [world.control(0), *(world.cells(c, side) for c in range(min(world.n, CONDITIONS)))]
+    label = np.repeat(["control", *world.genes[: min(world.n, CONDITIONS)]], [p.shape[0] for p in parts])
     made = anndata.AnnData(sparse.vstack(parts, format="csr"), obs={"perturbation": label})
     made.obs_names = [f"c{i}" for i in range(made.n_obs)]
     made.var_names = list(world.genes)
