@@ -59,8 +59,8 @@ def _two_sided(u_rg: np.ndarray, ties_rg: np.ndarray, n_r1: int | np.ndarray, m_
             fix="Look for the cause in the prediction; nothing is filled in.",
         )
     pairs, total = n_r1 * m_r1, n_r1 + m_r1
-    square_rg = pairs / 12.0 * ((total + 1.0) - ties_rg / (total * (total - 1.0)))
     excess_rg = np.maximum(u_rg, pairs - u_rg) - pairs / 2.0 - 0.5
     with np.errstate(invalid="ignore", divide="ignore"):
+        square_rg = pairs / 12.0 * ((total + 1.0) - ties_rg / (total * (total - 1.0)))
         p_rg = 2.0 * norm.sf(excess_rg / np.sqrt(square_rg))
     return np.where(square_rg > 0, np.minimum(p_rg, 1.0), 1.0)
