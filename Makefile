@@ -34,7 +34,8 @@ format: setup  ## format the code
 smoke: setup  ## only the tests that run the program
 	$(BIN)/python -m pytest tests/smoke
 
-bench: setup  ## measure the loader and memory up to 200,000 cells (needs PERTURBFM_DATA; BENCH= a folder with 3 GB)
+bench: setup  ## measure loader, panel and memory (needs PERTURBFM_DATA; PEERS= a python with peers; BENCH= a folder with 3 GB)
+	$(BIN)/python benchmarks/panel.py --linear 20000 100000 $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/constant_memory.py $(or $(BENCH),outputs/bench) --cells 20000 200000
 

@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 
 from perturbfm.errors import UnknownChoice, nearest
 from perturbfm.eval.comparison import Comparison, Side
-from perturbfm.eval.metric.mann_whitney import mann_whitney, ranked_controls
+from perturbfm.eval.metric.mann_whitney import mann_whitney_p
 
 SIDES = ("truth", "predicted")
 LEVEL = 0.05
@@ -104,34 +104,24 @@ def calls(comparison: Comparison, side: str, recipe: Recipe) -> Calls:
 
 def _calls(comparison: Comparison, side: str, recipe: Recipe) -> Calls:
     one, other = _sides(comparison, side, recipe.control)
-    context_of_c = comparison.context_of_c
     shared = one if other is one else comparison
-    p_cg = shared.once("mann_whitney", lambda: mann_whitney_p(one, other, context_of_c))
+    p_cg = shared.once(("mann_whitney", side), lambda: mann_whitney_p(comparison, one, other))
     lfc_cg = _fold_change(comparison, side, recipe)
-    fdr_cg = np.empty_like(p_cg)
-    for member_q in comparison.members():
-        over = 1 if recipe.fdr == "perturbation" else None
-        fdr_cg[member_q] = false_discovery_control(p_cg[member_q], axis=over).reshape(len(member_q), -1)
-    fdr_cg = np.where(np.isnan(lfc_cg), 1.0, fdr_cg)
+    fdr_cg = shared.once(("adjusted", side, recipe.fdr), lambda: _adjusted(comparison, p_cg, recipe.fdr))
+    untold_cg = np.isnan(lfc_cg)
+    if untold_cg.any():
+        fdr_cg = np.where(untold_cg, 1.0, fdr_cg)
     kind = np.float32 if recipe.single else np.float64
-    fdr_cg, lfc_cg = fdr_cg.astype(kind), lfc_cg.astype(kind)
+    fdr_cg, lfc_cg = fdr_cg.astype(kind, copy=False), lfc_cg.astype(kind, copy=False)
     return Calls(p_cg, fdr_cg, lfc_cg, fdr_cg < kind(LEVEL))
 
 
-def mann_whitney_p(side: Side, controls: Side, context_of_c: np.ndarray) -> np.ndarray:
-    """p of every condition's cells of one side against the control cells of its context, shape (c, g).
-
-    Controls of one context and cells of one condition are in memory at a time.
-    """
-    p_cg: np.ndarray | None = None
-    for context in np.unique(context_of_c):
-        control_mg = controls.control(int(context))
-        ranked = ranked_controls(control_mg)
-        if p_cg is None:
-            p_cg = np.empty((len(context_of_c), control_mg.shape[1]))
-        for condition in np.flatnonzero(context_of_c == context):
-            p_cg[condition] = mann_whitney(side.cells(int(condition)), ranked)
-    return np.empty((0, 0)) if p_cg is None else p_cg
+def _adjusted(comparison: Comparison, p_cg: np.ndarray, over: str) -> np.ndarray:
+    """Benjamini-Hochberg over the genes of a `perturbation`, or over all tests of a `context`."""
+    fdr_cg, axis = np.empty_like(p_cg), 1 if over == "perturbation" else None
+    for member_q in comparison.members():
+        fdr_cg[member_q] = false_discovery_control(p_cg[member_q], axis=axis).reshape(len(member_q), -1)
+    return fdr_cg
 
 
 def _fold_change(comparison: Comparison, side: str, recipe: Recipe) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
 from perturbfm.eval.metric.drawn import drawn, rounded
-from perturbfm.eval.metric.ranked_gene import fewer, gene_sets
+from perturbfm.eval.metric.ranked_gene import gene_sets
 
 FLOOR = 1e-8
 """What is added to every standard deviation."""
@@ -38,27 +38,27 @@ def gaussian_divergence(
         pertpy 0.7.0 `sym_kldiv`; rounding and logarithm of bm2-lab/scPerturBench 6e24e7a.
     """
     dtype = np.dtype(np.float32 if single else np.float64)
-    key = ("gaussian_divergence", fewer(comparison, top), cap, dtype)
-    value_c = comparison.once(key, lambda: _divergence(comparison, top, cap, dtype))
+    each_cg = comparison.once(("gaussian_divergence", cap, dtype), lambda: _divergences(comparison, cap, dtype))
+    value_c = np.array([each_cg[c, genes].mean() for c, genes in enumerate(gene_sets(comparison, top))])
     reason_c = np.where(np.isnan(value_c), "one cell has no spread", "").astype(object)
     return plain(np.log2(1.0 + rounded(value_c, decimals)), reason_c)
 
 
-def _divergence(comparison: Comparison, top: int | None, cap: int | None, dtype: np.dtype) -> np.ndarray:
-    value = []
-    for c, genes in enumerate(gene_sets(comparison, top)):
+def _divergences(comparison: Comparison, cap: int | None, dtype: np.dtype) -> np.ndarray:
+    """Both directions of every gene, summed, shape (c, g); NaN where a side has one cell."""
+    found_cg = np.full((comparison.n_conditions, len(comparison.genes_g)), np.nan)
+    for c in range(comparison.n_conditions):
         true_ng, predicted_mg = drawn(comparison, c, cap)
-        few = min(len(true_ng), len(predicted_mg)) < 2
-        value.append(float("nan") if few else _of_cells(true_ng[:, genes], predicted_mg[:, genes], dtype))
-    return np.array(value)
+        if min(len(true_ng), len(predicted_mg)) > 1:
+            found_cg[c] = _of_cells(true_ng, predicted_mg, dtype)
+    return found_cg
 
 
-def _of_cells(x_ng: np.ndarray, y_mg: np.ndarray, dtype: np.dtype) -> float:
+def _of_cells(x_ng: np.ndarray, y_mg: np.ndarray, dtype: np.dtype) -> np.ndarray:
     x_mean_g, x_sd_g = _gaussians(x_ng, dtype)
     y_mean_g, y_sd_g = _gaussians(y_mg, dtype)
     gap_g = (x_mean_g - y_mean_g) ** 2
-    both_g = (x_sd_g**2 + gap_g) / (2 * y_sd_g**2) + (y_sd_g**2 + gap_g) / (2 * x_sd_g**2) - 1.0
-    return float(np.mean(both_g))
+    return (x_sd_g**2 + gap_g) / (2 * y_sd_g**2) + (y_sd_g**2 + gap_g) / (2 * x_sd_g**2) - 1.0
 
 
 def _gaussians(x_ng: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

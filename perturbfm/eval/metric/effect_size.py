@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison, Side
-from perturbfm.eval.metric.distribution import PairSums, distance_sum
+from perturbfm.eval.metric.pairs import PairSums, summed, within_sum
 from perturbfm.eval.metric.ranks import correlated
 
 ROUNDING = 1e-9
@@ -43,19 +41,19 @@ def _effect_sizes(side: Side, comparison: Comparison) -> np.ndarray:
         size_c = np.empty(comparison.n_conditions)
         for member_q in comparison.members():
             control_mg = side.control(int(comparison.context_of_c[member_q[0]]))
-            size_c[member_q] = _energies(side.cells, member_q, control_mg)
+            size_c[member_q] = _energies(side, member_q, control_mg)
         return size_c
 
     return side.once("energy_to_control", make)
 
 
-def _energies(cells: Callable[[int], np.ndarray], member_q: np.ndarray, control_mg: np.ndarray) -> np.ndarray:
+def _energies(side: Side, member_q: np.ndarray, control_mg: np.ndarray) -> np.ndarray:
     origin_g = control_mg.mean(axis=0)
     y_mg = control_mg - origin_g
-    within = distance_sum(y_mg, y_mg)
-    size_q = np.empty(len(member_q))
-    for q, c in enumerate(member_q):
-        x_ng = cells(int(c)) - origin_g
-        sums = PairSums(distance_sum(x_ng, y_mg), distance_sum(x_ng, x_ng), within, len(x_ng), len(y_mg))
+    within, size_q = summed(y_mg, None, None), np.empty(len(member_q))
+    for q, c in enumerate(member_q.tolist()):
+        x_ng = side.cells(c)
+        between = summed(x_ng - origin_g, y_mg, None)
+        sums = PairSums(between, within_sum(side, c, x_ng), within, len(x_ng), len(y_mg))
         size_q[q] = sums.energy("V")
     return size_q

@@ -6,7 +6,7 @@ import numpy as np
 
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
-from perturbfm.eval.metric.distribution import PairSums, pair_distance_sums
+from perturbfm.eval.metric.pairs import pair_sums
 
 
 def half_energy(comparison: Comparison) -> PerCondition:
@@ -25,18 +25,7 @@ def half_energy(comparison: Comparison) -> PerCondition:
         PerturBench c84038b (2026) metric `mmd`, which is geomloss `SamplesLoss(loss="energy", p=2)` in float32: no
         kernel mean discrepancy. Here in float64.
     """
-    sums_c = all_pair_sums(comparison)
+    sums_c = pair_sums(comparison, None, None)
     value_c = np.array([s.energy("V") / 2.0 for s in sums_c], dtype=float)
     reason_c = np.array([s.lacking("V") for s in sums_c], dtype=object)
     return plain(value_c, np.where((reason_c == "") & ~np.isfinite(value_c), "a cell is not finite", reason_c))
-
-
-def all_pair_sums(comparison: Comparison) -> list[PairSums]:
-    """Sums of distances over all pairs of true and predicted cells of each condition, made once."""
-    return comparison.once(
-        "pair_sums[cells=all]", lambda: [_sums(comparison, c) for c in range(comparison.n_conditions)]
-    )
-
-
-def _sums(comparison: Comparison, condition: int) -> PairSums:
-    return pair_distance_sums(comparison.truth.cells(condition), comparison.predicted.cells(condition))

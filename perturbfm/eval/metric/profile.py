@@ -13,7 +13,7 @@ from perturbfm.errors import UnknownChoice, nearest
 from perturbfm.eval.comparison import Comparison, GroupMoments, Side
 from perturbfm.eval.metric.correlation import ROUNDING
 from perturbfm.eval.metric.ranksum import against_shared_control
-from perturbfm.eval.metric.welch import rows, welch
+from perturbfm.eval.metric.welch import rows, single_control_moments, single_moments, welch
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ def _vectors(comparison: Comparison, space: str) -> tuple[np.ndarray, np.ndarray
         case "cv":
             return _sides(comparison, lambda _, side: _variation(side.moments))
         case "logp_ranksum":
-            z = comparison.once("ranksum_no_ties", lambda: _sides(comparison, against_shared_control))
+            z = _sides(comparison, against_shared_control)
             return _signed_log(z[0].t_rg, z[0].p_rg, P_FLOOR), _signed_log(z[1].t_rg, z[1].p_rg, P_FLOOR)
         case "t":
             predicted, true = t_scores(comparison)
@@ -214,31 +214,14 @@ def _all_cells(group: GroupMoments, control: GroupMoments) -> tuple[np.ndarray, 
 
 
 def _tested(comparison: Comparison, side: Side) -> Tested:
-    group = _float32_moments(side.cells, comparison.n_conditions)
-    by_context = _float32_moments(comparison.truth.control, len(comparison.context_k))
-    control = rows(by_context, comparison.context_of_c)
+    group = single_moments(side)
+    control = rows(single_control_moments(comparison.truth), comparison.context_of_c)
     raw = welch(group, control, overestimate=True)
     same_cg = np.abs(group.mean_rg - control.mean_rg) <= ROUNDING * (np.abs(group.mean_rg) + np.abs(control.mean_rg))
     p_cg = np.where(same_cg, 1.0, raw.p_rg)
     void_cg = same_cg | ~np.isfinite(raw.t_rg)
     q_cg = false_discovery_control(np.clip(p_cg, 0.0, 1.0), axis=1, method="bh")
     return Tested(*(np.where(void_cg, empty, x) for x, empty in ((raw.t_rg, 0.0), (p_cg, 1.0), (q_cg, 1.0))))
-
-
-def _float32_moments(cells_of: Callable[[int], np.ndarray], n_groups: int) -> GroupMoments:
-    """Moments as scanpy takes them of a float32 file: mean of float32 squares less the squared mean.
-
-    For a gene that is constant in a group this is not 0 but the rounding of one square, of either sign; no order of
-    cells changes it.
-    """
-    number, mean, var = [], [], []
-    for r in range(n_groups):
-        x_ng = cells_of(r).astype(np.float32)
-        number.append(len(x_ng))
-        mean.append(x_ng.mean(axis=0, dtype=np.float64))
-        var.append(np.square(x_ng).mean(axis=0, dtype=np.float64) - mean[-1] ** 2)
-    mean_rg = np.stack(mean)
-    return GroupMoments(np.array(number), mean_rg, np.stack(var), np.full_like(mean_rg, np.nan))
 
 
 def _signed_log(score_cg: np.ndarray, p_cg: np.ndarray, floor: float) -> np.ndarray:

@@ -32,7 +32,9 @@ def profile_error(comparison: Comparison, *, space: str, error: str) -> PerCondi
         UnknownChoice: Another word for `space` or `error`.
 
     Source:
-        PerturBench `compute_metric`, d357dfa (2024-08) and c84038b (2026).
+        PerturBench `compute_metric`, d357dfa (2024-08) and c84038b (2026). Of means this is also cell-eval `mae`, `mse`
+        (`mae` is scored in the Virtual Cell Challenge 2025), cell-eval2 `expr_*`, Systema `mse_all`, `rmse_all` and
+        Shift Bioscience `mse`: a reference cancels.
     """
     _known(error, ERRORS)
     both = profiles(comparison, space)

@@ -1,4 +1,4 @@
-"""Errors and correlation of mean expression, each side with its own control cells."""
+"""Errors and correlation of changes of mean expression, each side with its own control cells."""
 
 from __future__ import annotations
 
@@ -10,28 +10,25 @@ from perturbfm.eval.metric.correlation import ROUNDING, pearson_rows
 from perturbfm.eval.metric.discrimination import changes
 
 
-def mean_error(comparison: Comparison, *, power: int, delta: bool, control: str = "own") -> PerCondition:
-    r"""Mean over genes of the absolute or squared error of a condition's mean.
+def change_error(comparison: Comparison, *, power: int, control: str) -> PerCondition:
+    r"""Mean over genes of the absolute or squared error of a condition's change of means.
 
-    .. math:: \frac{1}{G} \sum_g |\hat y_g - \mu_g|^{power}
+    .. math:: \frac{1}{G} \sum_g |\hat d_g - d_g|^{power}
+
+    Where both sides have the same controls they cancel, and this is the error of means (`profile_error`).
 
     Args:
         comparison: Cells of both sides; only means are used.
         power: 1 for the absolute error, 2 for the squared one.
-        delta: Take each side's mean against controls first; the same number where both sides have the same controls.
-        control: With `delta`, the predicted mean is taken against its `own` controls or the `true` ones.
+        control: The predicted mean is taken against its `own` controls or the `true` ones.
 
     Returns:
         One value from 0 (best) per condition, in units of log1p or their square. Never undefined.
 
     Source:
-        cell-eval `mae`, `mse`, `mae_delta`, `mse_delta`; cell-eval2 `expr_*`, `delta_*`. `mae` is scored in the Virtual
-        Cell Challenge 2025.
+        cell-eval `mae_delta`, `mse_delta`; cell-eval2 `delta_*`.
     """
-    if delta:
-        true_cg, predicted_cg = changes(comparison, control)
-    else:
-        true_cg, predicted_cg = comparison.truth.moments.mean_rg, comparison.predicted.moments.mean_rg
+    true_cg, predicted_cg = changes(comparison, control)
     return plain(np.mean(np.abs(predicted_cg - true_cg) ** power, axis=1))
 
 

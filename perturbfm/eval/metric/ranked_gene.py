@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perturbfm.eval.comparison import Comparison, GroupMoments, Side
-from perturbfm.eval.metric.welch import rows, welch
+from perturbfm.eval.comparison import Comparison, Side
+from perturbfm.eval.metric.welch import rows, single_control_moments, single_moments, welch
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,9 @@ def ranking(comparison: Comparison, *, predicted: bool, top: int) -> Ranking:
 
 
 def _ranking(side: Side, context_of_c: np.ndarray, top: int) -> Ranking:
-    control = _stacked([_moments(side.control(k)) for k in range(side.n_contexts)])
-    first, moved = [], []
-    for condition, context in enumerate(context_of_c):
-        t_g = welch(_moments(side.cells(condition)), rows(control, np.array([context]))).t_rg[0]
-        first.append(_by_size(t_g)[:top])
-        moved.append(np.count_nonzero(t_g))
-    return Ranking(np.stack(first), np.array(moved))
+    control = rows(single_control_moments(side), context_of_c)
+    t_cg = welch(single_moments(side), control).t_rg
+    return Ranking(np.stack([_by_size(t_g)[:top] for t_g in t_cg]), np.count_nonzero(t_cg, axis=1))
 
 
 def _by_size(t_g: np.ndarray) -> np.ndarray:
@@ -84,20 +80,3 @@ def _by_size(t_g: np.ndarray) -> np.ndarray:
     chosen = np.argpartition(t_g, -len(t_g))
     ascending = chosen[np.argsort(t_g[chosen])]
     return ascending[np.argsort(np.abs(t_g[ascending].astype(np.float32)))][::-1]
-
-
-def _moments(x_ng: np.ndarray) -> GroupMoments:
-    """Moments of one group, its squares rounded to float32."""
-    x_ng = x_ng.astype(np.float32)
-    mean_g = x_ng.sum(axis=0, dtype=np.float64) / len(x_ng)
-    var_g = (x_ng * x_ng).sum(axis=0, dtype=np.float64) / len(x_ng) - mean_g**2
-    return GroupMoments(np.array([len(x_ng)]), mean_g[None], var_g[None], (x_ng != 0).mean(axis=0)[None])
-
-
-def _stacked(moments: list[GroupMoments]) -> GroupMoments:
-    return GroupMoments(
-        np.concatenate([m.n_r for m in moments]),
-        np.concatenate([m.mean_rg for m in moments]),
-        np.concatenate([m.var_rg for m in moments]),
-        np.concatenate([m.nonzero_rg for m in moments]),
-    )

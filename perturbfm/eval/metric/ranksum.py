@@ -6,6 +6,7 @@ import numpy as np
 from scipy.stats import norm
 
 from perturbfm.eval.comparison import Comparison, Side
+from perturbfm.eval.metric.rank_test import rank_sums
 from perturbfm.eval.metric.welch import Scores
 
 
@@ -26,43 +27,8 @@ def against_shared_control(comparison: Comparison, side: Side) -> Scores:
     Source:
         scanpy `rank_genes_groups`, method `wilcoxon`, `tie_correct=False` (1.9 to 1.11).
     """
-    z_cg = np.zeros((comparison.n_conditions, len(comparison.genes_g)))
-    for member_q in comparison.members():
-        control_gm = sorted_rows(comparison.truth.control(int(comparison.context_of_c[member_q[0]])))
-        for c in member_q:
-            cells_gn = sorted_rows(side.cells(int(c)))
-            n, m = cells_gn.shape[1], control_gm.shape[1]
-            sd = np.sqrt(max(n * m, 1) * (n + m + 1) / 12.0)
-            z_cg[c] = (superiority(cells_gn, control_gm) - n * m / 2.0) / sd
+    sums = rank_sums(comparison, side, comparison.truth)
+    n_c1, m_c1 = sums.n_r[:, None], sums.m_r[:, None]
+    sd_c1 = np.sqrt(np.maximum(n_c1 * m_c1, 1) * (n_c1 + m_c1 + 1) / 12.0)
+    z_cg = (sums.u_rg - n_c1 * m_c1 / 2.0) / sd_c1
     return Scores(z_cg, 2.0 * norm.sf(np.abs(z_cg)))
-
-
-def superiority(x_gn: np.ndarray, y_gm: np.ndarray) -> np.ndarray:
-    """Pairs in which x is the larger one, ties counted half (Mann-Whitney's U of x), for each gene.
-
-    The cells that share a gene's smallest value, in sparse data most of them, are looked up once.
-
-    Args:
-        x_gn: Values of one group, sorted along each row, shape (g, n).
-        y_gm: Values of the other, sorted along each row, shape (g, m).
-
-    Returns:
-        U per gene, between 0 and n m; n m / 2 where all values are equal.
-    """
-    n, m = x_gn.shape[1], y_gm.shape[1]
-    u_g = np.full(len(x_gn), n * m / 2.0)
-    if n == 0 or m == 0:
-        return u_g
-    constant_g = (x_gn[:, 0] == x_gn[:, -1]) & (y_gm[:, 0] == y_gm[:, -1]) & (x_gn[:, 0] == y_gm[:, 0])
-    last_least_g = np.maximum((x_gn == x_gn[:, :1]).sum(axis=1) - 1, 0)
-    twice_gn = np.zeros(x_gn.shape, dtype=np.int64)
-    for g in np.flatnonzero(~constant_g).tolist():
-        new_n = x_gn[g, last_least_g[g] :]
-        np.add(y_gm[g].searchsorted(new_n), y_gm[g].searchsorted(new_n, "right"), out=twice_gn[g, last_least_g[g] :])
-    skipped_g = last_least_g * np.take_along_axis(twice_gn, last_least_g[:, None], axis=1)[:, 0]
-    return np.where(constant_g, u_g, 0.5 * (twice_gn.sum(axis=1) + skipped_g))
-
-
-def sorted_rows(x_ng: np.ndarray) -> np.ndarray:
-    """Values of each gene in rising order, shape (g, n)."""
-    return np.sort(np.ascontiguousarray(x_ng.T), axis=1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
 
 from perturbfm.errors import UnknownChoice
 from perturbfm.eval.case import PerCondition, plain
 from perturbfm.eval.comparison import Comparison
-from perturbfm.eval.metric.distribution import squared_distances
 from perturbfm.eval.metric.drawn import drawn, rounded
+from perturbfm.eval.metric.pairs import squared_distances
 from perturbfm.eval.metric.ranked_gene import fewer, gene_sets
 
 EPSILONS = ("mean", "std")
@@ -105,35 +104,50 @@ def _potentials(cost_nm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Potentials of a cost in units of epsilon, both marginals uniform."""
     n, m = cost_nm.shape
     f_n, g_m = _in_logarithms(cost_nm, np.zeros(n), 1)
-    times = EVERY - 1
+    plan_nm, times = _plan(cost_nm, f_n, g_m), EVERY - 1
     for _ in range(0, MOST, EVERY):
-        f_n, g_m = _as_scalings(cost_nm, f_n, g_m, times)
-        marginal_m = np.exp(f_n[:, None] + g_m[None, :] - cost_nm).sum(axis=0)
-        if np.abs(marginal_m - 1.0 / m).sum() < THRESHOLD:
+        u_n, v_m = _scalings(plan_nm, times)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            f_next_n, g_next_m = f_n + np.log(u_n), g_m + np.log(v_m)
+        if np.isfinite(f_next_n).all() and np.isfinite(g_next_m).all():
+            f_n, g_m = f_next_n, g_next_m
+            plan_nm *= u_n[:, None]
+            plan_nm *= v_m
+        else:
+            f_n, g_m = _in_logarithms(cost_nm, f_n, times)
+            plan_nm = _plan(cost_nm, f_n, g_m)
+        if np.abs(plan_nm.sum(axis=0) - 1.0 / m).sum() < THRESHOLD:
             break
         times = EVERY
     return f_n, g_m
 
 
-def _as_scalings(cost_nm: np.ndarray, f_n: np.ndarray, g_m: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
-    """Iterate by products with the present plan, which needs no exponential; in logarithms where that overflows."""
-    plan_nm = np.exp(f_n[:, None] + g_m[None, :] - cost_nm)
+def _plan(cost_nm: np.ndarray, f_n: np.ndarray, g_m: np.ndarray) -> np.ndarray:
+    return np.exp(f_n[:, None] + g_m[None, :] - cost_nm)
+
+
+def _scalings(plan_nm: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
+    """Iterate by products with the present plan, which needs no exponential; not finite where that overflows."""
     n, m = plan_nm.shape
     u_n = np.ones(n)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         for _ in range(times):
             v_m = 1.0 / (m * (u_n @ plan_nm))
             u_n = 1.0 / (n * (plan_nm @ v_m))
-        f_next_n, g_next_m = f_n + np.log(u_n), g_m + np.log(v_m)
-    if np.isfinite(f_next_n).all() and np.isfinite(g_next_m).all():
-        return f_next_n, g_next_m
-    return _in_logarithms(cost_nm, f_n, times)
+    return u_n, v_m
 
 
 def _in_logarithms(cost_nm: np.ndarray, f_n: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
     """Iterate g, then f, by log-sum-exp."""
     n, m = cost_nm.shape
     for _ in range(times):
-        g_m = -np.log(m) - logsumexp(f_n[:, None] - cost_nm, axis=0)
-        f_n = -np.log(n) - logsumexp(g_m[None, :] - cost_nm, axis=1)
+        g_m = -np.log(m) - _log_sum(f_n[:, None] - cost_nm, 0)
+        f_n = -np.log(n) - _log_sum(g_m[None, :] - cost_nm, 1)
     return f_n, g_m
+
+
+def _log_sum(x_nm: np.ndarray, axis: int) -> np.ndarray:
+    """Logarithm of the sum of exponentials, without overflow; `x_nm` is written over."""
+    most = x_nm.max(axis=axis, keepdims=True)
+    x_nm -= most
+    return np.asarray(np.log(np.exp(x_nm, out=x_nm).sum(axis=axis)) + np.squeeze(most, axis))

@@ -56,7 +56,7 @@ def weighted_mse_disjoint(comparison: Comparison, *, seed: int) -> PerCondition:
     Source:
         Ours: `weighted_mse` without its double dipping.
     """
-    halves = comparison.once(("halves", seed), lambda: _halves(comparison, seed))
+    halves = _halves(comparison, seed)
     value_c, reason_c = np.zeros(comparison.n_conditions), np.full(comparison.n_conditions, "", dtype=object)
     for learned, scored in (halves, halves[::-1]):
         test = rest_test(learned, comparison.members())

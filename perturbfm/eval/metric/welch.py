@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,32 @@ def against_rest(group: GroupMoments, member_q: np.ndarray, *, overestimate: boo
     """Welch's t of each of some groups against the cells of the others among them (no control)."""
     part = rows(group, member_q)
     return welch(part, _others(part), overestimate=overestimate)
+
+
+def single_moments(side: Side) -> GroupMoments:
+    """Moments of a side's conditions as scanpy takes them of a float32 file; see `_single`. Made once."""
+    return side.once("single_moments", lambda: _single(side.cells, side.n_conditions))
+
+
+def single_control_moments(side: Side) -> GroupMoments:
+    """The same of its control cells, context by context."""
+    return side.once("single_control_moments", lambda: _single(side.control, side.n_contexts))
+
+
+def _single(cells_of: Callable[[int], np.ndarray], n_groups: int) -> GroupMoments:
+    r"""Mean, and mean of squares rounded to float32 less the squared mean, one group in memory at a time.
+
+    For a gene that is constant in a group this variance is not 0 but the rounding of one square, of either sign; no
+    order of cells changes it.
+    """
+    number, mean, var = [], [], []
+    for r in range(n_groups):
+        x_ng = cells_of(r).astype(np.float32)
+        number.append(len(x_ng))
+        mean.append(x_ng.mean(axis=0, dtype=np.float64))
+        var.append(np.square(x_ng).mean(axis=0, dtype=np.float64) - mean[-1] ** 2)
+    mean_rg = np.stack(mean)
+    return GroupMoments(np.array(number), mean_rg, np.stack(var), np.broadcast_to(np.nan, mean_rg.shape))
 
 
 def rows(moments: GroupMoments, row_r: np.ndarray) -> GroupMoments:

@@ -21,7 +21,8 @@ from perturbfm.eval.metric.de_overlap import de_jaccard, de_overlap, de_recall
 from perturbfm.eval.metric.differential import CELL_EVAL2, PANEL, PDEX_01, PDEX_03, Recipe
 from perturbfm.eval.metric.discrimination import discrimination, discrimination_midrank
 from perturbfm.eval.metric.effect_size import effect_size_pearson
-from perturbfm.eval.metric.pseudobulk import mean_error, pearson_change
+from perturbfm.eval.metric.profile_distance import profile_error
+from perturbfm.eval.metric.pseudobulk import change_error, pearson_change
 from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, Metric, OnBoth, OnCells
 
 TOPS = (50, 100, 200, 500)
@@ -197,19 +198,19 @@ MEANS = (
     *(
         _line(
             f"{word}[space=mean_log1p,genes=all]",
-            partial(mean_error, power=power, delta=False),
+            partial(profile_error, space="mean", error=word),
             LOWER,
             f"{told} error of mean expression.",
             *_both(word),
             _second(f"expr_{word}"),
             invariances=("subset_conditions", "shift_both"),
         )
-        for word, power, told in (("mae", 1, "Absolute"), ("mse", 2, "Squared"))
+        for word, told in (("mae", "Absolute"), ("mse", "Squared"))
     ),
     *(
         _line(
             f"{word}[space=delta,ref=control_{control},genes=all]",
-            partial(mean_error, power=power, delta=True, control=control),
+            partial(change_error, power=power, control=control),
             LOWER,
             f"{told} error of the change from control.",
             *(_both(f"{word}_delta") if control == "own" else (_second(f"delta_{word}"),)),

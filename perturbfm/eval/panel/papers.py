@@ -9,6 +9,7 @@ from perturbfm.eval.metric.collapse import effective_rank, pairwise_cosine, tied
 from perturbfm.eval.metric.gene_overlap import jaccard_top20
 from perturbfm.eval.metric.mean_correlation import pearson_of_means
 from perturbfm.eval.metric.mean_error import distance_of_means, mse_of_means, rmse_of_means
+from perturbfm.eval.metric.profile_distance import profile_error
 from perturbfm.eval.metric.rest_weight import n_rest_genes
 from perturbfm.eval.metric.systematic import systematic_variation
 from perturbfm.eval.metric.weighted import r2_of_means, weighted_mse, weighted_mse_disjoint
@@ -77,7 +78,7 @@ SYSTEMA = (
     ),
     Metric(
         "mse[space=mean,genes=all]",
-        OnCells(partial(mse_of_means, genes="all")),
+        OnCells(partial(profile_error, space="mean", error="mse")),
         LOWER,
         "Squared error of mean expression.",
         aliases=("systema.mse_all", "shift.mse"),
@@ -85,7 +86,7 @@ SYSTEMA = (
     ),
     Metric(
         "rmse[space=mean,genes=all]",
-        OnCells(partial(rmse_of_means, genes="all")),
+        OnCells(partial(profile_error, space="mean", error="rmse")),
         LOWER,
         "Its square root.",
         aliases=("systema.rmse_all",),

@@ -22,8 +22,10 @@ from perturbfm.eval.metric.de_overlap import de_jaccard, de_overlap, de_recall
 from perturbfm.eval.metric.differential import CELL_EVAL2, PANEL, PDEX_01, PDEX_03, Calls, Recipe, calls
 from perturbfm.eval.metric.discrimination import discrimination, discrimination_midrank
 from perturbfm.eval.metric.effect_size import effect_size_pearson
-from perturbfm.eval.metric.mann_whitney import mann_whitney, ranked_controls
-from perturbfm.eval.metric.pseudobulk import mean_error, pearson_change
+from perturbfm.eval.metric.mann_whitney import mann_whitney
+from perturbfm.eval.metric.profile_distance import profile_error
+from perturbfm.eval.metric.pseudobulk import change_error, pearson_change
+from perturbfm.eval.metric.rank_test import ranked_controls
 from perturbfm.eval.panel.cell_eval import CELL_EVAL
 from perturbfm.eval.panel.metric import OnCells
 
@@ -393,9 +395,9 @@ def test_ranks_stay_within_a_context_and_one_perturbation_is_not_ranked():
 def test_each_side_has_its_own_origin_or_both_have_the_true_one():
     true, predicted = [np.array([[2.0, 1.0, 0.0]])], [np.array([[3.0, 2.0, 1.0]])]
     made = compare(true, predicted, [np.zeros((1, 3))], [np.ones((1, 3))])
-    assert mean_error(made, power=1, delta=False).value_c[0] == 1.0
-    assert mean_error(made, power=2, delta=True).value_c[0] == 0.0
-    assert mean_error(made, power=2, delta=True, control="true").value_c[0] == 1.0
+    assert profile_error(made, space="mean", error="mae").value_c[0] == 1.0
+    assert change_error(made, power=2, control="own").value_c[0] == 0.0
+    assert change_error(made, power=2, control="true").value_c[0] == 1.0
     assert pearson_change(made).value_c[0] == pytest.approx(1.0)
 
 

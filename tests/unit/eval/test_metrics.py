@@ -11,10 +11,11 @@ from scipy.spatial.distance import cdist
 from perturbfm.errors import BadValue, PredictionMismatch, ShapeMismatch, UnknownChoice
 from perturbfm.eval.case import Case
 from perturbfm.eval.metric.correlation import pearson_delta
-from perturbfm.eval.metric.distribution import energy_distance, energy_distance_cells, pair_distance_sums
+from perturbfm.eval.metric.distribution import energy_distance, energy_distance_cells
 from perturbfm.eval.metric.error import mean_squared_error, root_mean_squared_error
 from perturbfm.eval.metric.explained import explained_variance
 from perturbfm.eval.metric.ood import auroc, separation_score
+from perturbfm.eval.metric.pairs import pair_distance_sums
 from perturbfm.eval.metric.retrieval import retrieval
 from perturbfm.eval.metric.uncertainty import (
     coverage,
@@ -314,7 +315,7 @@ def test_fast_path_agrees_with_differences():
     x[20:30] = x[20]
     got = pair_distance_sums(x, y)
     want = [cdist(x, y).sum(), cdist(x, x).sum(), cdist(y, y).sum()]
-    np.testing.assert_allclose([got.between, got.within_x, got.within_y], want, rtol=1e-9)
+    np.testing.assert_allclose([s.distance for s in (got.between, got.within_x, got.within_y)], want, rtol=1e-9)
 
 
 def test_identical_large_groups_have_distance_zero():

@@ -15,7 +15,8 @@ from perturbfm.eval.metric.half_energy import half_energy
 from perturbfm.eval.metric.profile import profiles, t_scores
 from perturbfm.eval.metric.profile_distance import profile_error, profile_similarity
 from perturbfm.eval.metric.profile_rank import profile_rank
-from perturbfm.eval.metric.ranksum import against_shared_control, superiority
+from perturbfm.eval.metric.rank_test import counted, ranked_controls
+from perturbfm.eval.metric.ranksum import against_shared_control
 from perturbfm.eval.metric.topk_recall import topk_recall
 
 
@@ -125,7 +126,7 @@ def test_rank_sums_count_pairs_with_ties_as_half():
 def test_pairs_are_counted_at_the_edges():
     x, y = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]), np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 2.0]])
     # first gene: each 0 ties one (1/2), 1 beats one and ties one (3/2); second: nothing; third: all six tie
-    assert list(superiority(x, y)) == [2.5, 0.0, 3.0]
+    assert list(counted(x.T, ranked_controls(y.T))[0]) == [2.5, 0.0, 3.0]
 
 
 def test_a_gene_of_one_value_has_no_rank_sum():
