@@ -68,7 +68,7 @@ def pdex(true: anndata.AnnData, predicted: anndata.AnnData) -> None:
     from pdex import pdex as run
 
     for file in (true, predicted):
-        run(file.copy(), groupby="perturbation", mode="ref", control=CONTROL, threads=1)
+        run(file.copy(), groupby="perturbation", mode="ref", reference=CONTROL, threads=1)
 
 
 def scanpy(method: str) -> Callable[[anndata.AnnData, anndata.AnnData], None]:

@@ -1,15 +1,17 @@
-"""`perturbfm metrics list | explain | parity`: what the metrics are, and whether they are what their names say."""
+"""`perturbfm metrics list | explain | parity | vcc2026`: what the metrics are, and whether they are what they say."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perturbfm.errors import ParityMissed, UnknownChoice, nearest
+from perturbfm.errors import ParityMissed, UnknownChoice, UnreadableFile, nearest
 
 if TYPE_CHECKING:
     from perturbfm.eval.panel import Metric
@@ -28,6 +30,16 @@ def add(verbs: Any) -> None:
     q.add_argument("name", help="identifier, alias, or the beginning of one")
     q.add_argument("--panel", default="full", help="name of the panel (default: full)")
     q.set_defaults(call=explain)
+    q = inner.add_parser(
+        "vcc2026",
+        help="run the Virtual Cell Challenge's preset by its own library (extra vcc)",
+        description="Score predicted counts against measured counts of one context with cell-eval2's preset vcc2026.",
+    )
+    q.add_argument("predicted", type=Path, help="an .h5ad of predicted counts, controls among them")
+    q.add_argument("truth", type=Path, help="an .h5ad of measured counts, same genes and labels")
+    q.add_argument("--column", default="target_gene", help="column of the perturbation (default: target_gene)")
+    q.add_argument("--control", default="non-targeting", help="its value for controls (default: non-targeting)")
+    q.set_defaults(call=vcc)
     q = inner.add_parser(
         "parity",
         help="recompute every suite's alias on reference inputs",
@@ -74,6 +86,33 @@ def explain(arguments: argparse.Namespace) -> None:
     if choices:
         print("  choices:     " + ", ".join(f"{k}={v!r}" for k, v in choices.items()))
     print("\n" + inspect.cleandoc(definition))
+
+
+def vcc(arguments: argparse.Namespace) -> None:
+    """Print what the library gives, as JSON.
+
+    Raises:
+        PackageAbsent: The extra `vcc` is not installed.
+        UnreadableFile: A file cannot be read.
+        PredictionMismatch: The library refuses the two files.
+    """
+    from anndata import read_h5ad
+
+    from perturbfm.eval.vcc2026 import vcc2026
+
+    files = []
+    for path in (arguments.predicted, arguments.truth):
+        try:
+            files.append(read_h5ad(path))
+        except (OSError, KeyError, ValueError) as e:
+            raise UnreadableFile(
+                "A file of counts cannot be read",
+                given=f"{path}: {e}",
+                expected="an .h5ad file",
+                fix="Look at the path.",
+            ) from e
+    result = vcc2026(files[0], files[1], column=arguments.column, control=arguments.control)
+    print(json.dumps(asdict(result), indent=1, sort_keys=True))
 
 
 def found(name: str, metrics: tuple[Metric, ...]) -> Metric:

@@ -129,5 +129,6 @@ def with_cells(case: Case, cells: RealCells | EmittedCells) -> Case:
     """The same case, with cells that a predictor really has."""
     comparison = case.comparison
     if comparison is not None:
-        comparison = replace(comparison, predicted=cells.true.side(cells.predicted_cells), _made={})
+        true = cells.true
+        comparison = replace(comparison, truth=true.measured, predicted=true.side(cells.predicted_cells), _made={})
     return replace(case, cells=cells, comparison=comparison)

@@ -1,10 +1,14 @@
 """Does every metric explain itself, under any of its names?"""
 
+from importlib.util import find_spec
+
+import numpy as np
 import pytest
+from anndata import AnnData
 
 from perturbfm.cli import main
 from perturbfm.cli.metrics import definition_of
-from perturbfm.errors import UnknownChoice
+from perturbfm.errors import PackageAbsent, UnknownChoice, UnreadableFile
 from perturbfm.eval.panel import FULL
 
 
@@ -40,6 +44,18 @@ def test_a_beginning_is_enough_when_only_one_has_it(capsys):
 def test_a_name_of_none_or_several_is_refused(name, said, capsys):
     assert main(["metrics", "explain", name]) == UnknownChoice.exit_code
     assert said in capsys.readouterr().err
+
+
+def test_the_challenges_preset_needs_its_library_and_two_files(tmp_path, capsys):
+    words = ["metrics", "vcc2026", str(tmp_path / "p.h5ad"), str(tmp_path / "t.h5ad")]
+    assert main(words) == UnreadableFile.exit_code
+    assert "A file of counts cannot be read" in capsys.readouterr().err
+    if find_spec("cell_eval2") is None:
+        made = AnnData(np.ones((4, 2), dtype=np.float32), obs={"target_gene": ["A", "A", "non-targeting", "B"]})
+        for name in ("p", "t"):
+            made.write_h5ad(tmp_path / f"{name}.h5ad")
+        assert main(words) == PackageAbsent.exit_code
+        assert 'pip install "perturbfm[vcc]"' in capsys.readouterr().err
 
 
 def test_identifiers_and_aliases_are_unique():
