@@ -1,7 +1,6 @@
 """Rows of a CSR matrix less rows of a table, written dense, without a matrix in between.
 
-Compiled, because a row is then filled and added to while it is in the processor's first cache, and because other
-threads of the process go on meanwhile.
+Compiled, because a row is then filled and added to while it is in the processor's first cache.
 """
 
 from __future__ import annotations

@@ -5,9 +5,7 @@ The number of workers, the number of processes, where the matrix lies and whethe
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,9 +17,6 @@ T = TypeVar("T", covariant=True)
 
 BUFFERED_BLOCKS = 64
 """Blocks that are mixed with each other in a shuffle by blocks."""
-
-AHEAD = 2
-"""Batches that are cut while one is in use, where there are no worker processes."""
 
 
 class IndexBatches(Sampler[np.ndarray]):
@@ -94,7 +89,7 @@ class IndexBatches(Sampler[np.ndarray]):
 class ResumableLoader(DataLoader[T]):
     """A loader that knows how far its epoch is, and goes on from there. Lightning keeps its state in checkpoints.
 
-    Batches are counted as they are handed out, not as workers or threads fetch them ahead. It draws nothing from the
+    Batches are counted as they are handed out, not as workers fetch them ahead. It draws nothing from the
     generator that models use, which would make their numbers depend on the number of workers.
     """
 
@@ -103,24 +98,18 @@ class ResumableLoader(DataLoader[T]):
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         self.handed_out = self.sampler.first_step
-        for batch in super().__iter__() if self.num_workers else self._ahead():
+        for batch in super().__iter__() if self.num_workers else self._in_turn():
             self.handed_out += 1
             yield batch
 
-    def _ahead(self) -> Iterator[T]:
-        """Batches in order, the next ones cut by threads of this process in the meantime."""
-        with ThreadPoolExecutor(AHEAD, thread_name_prefix="perturbfm-batch") as pool:
-            waiting: deque[Future[T]] = deque()
-            try:
-                for rows in self.sampler:
-                    waiting.append(pool.submit(self.dataset.__getitem__, rows))
-                    if len(waiting) > AHEAD:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+    def _in_turn(self) -> Iterator[T]:
+        """Batches cut by this very thread when they are asked for.
+
+        Not ahead in a thread of their own: whatever allocates may run finalisers, and those of HDF5 objects wait for a
+        lock that another thread may hold, so such a thread can wait for ever. Who wants batches ahead takes workers.
+        """
+        for rows in self.sampler:
+            yield self.dataset[rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Place in the epoch, and what decides which batches there are."""

@@ -85,14 +85,14 @@ def test_a_loader_draws_nothing_from_the_generator_of_models(dataset, split, wor
     assert torch.equal(found, torch.rand(3))
 
 
-def test_batches_cut_ahead_are_let_go_when_nobody_wants_them(dataset, split):
+def test_without_workers_no_thread_cuts_batches(dataset, split):
+    """A thread that compiles or allocates may run the finaliser of an HDF5 object, and wait for ever for its lock."""
     loader = module(dataset, split).train_dataloader()
     before = threading.active_count()
     batches = iter(loader)
     next(batches)
-    assert threading.active_count() > before
-    batches.close()
     assert threading.active_count() == before
+    batches.close()
     assert loader.state_dict()["step"] == 1
 
 
