@@ -24,6 +24,8 @@ To add a metric: one function `(case) -> PerCondition` in `metric/`, one line in
     risk.py       whether a model is less wrong where it says it is sure
     reliability.py  nominal against observed coverage, PIT histogram
     aggregate.py  per context, macro, micro, cell-weighted
+    shown.py      what the page shows of a few conditions, gene by gene
+    vcc2026.py    the challenge's preset, run by its own library
     judge.py      scores a prediction and its floors by one code path
     metric/       the definitions
     panel/        which metrics, under which names and version
