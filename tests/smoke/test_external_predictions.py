@@ -91,7 +91,7 @@ def test_the_suites_prediction_sets_are_judged_and_can_be_judged_again(name, jud
         assert ranked["value"] == pytest.approx(0.5)
     page = (result.folder / "report.html").read_text()
     assert "the prediction states no variance" in page
-    assert "Predictions of another tool" in page
+    assert "The predictions come from a file that another tool wrote" in page
     assert judge_again(result.folder)[1].startswith("Identical")
 
 

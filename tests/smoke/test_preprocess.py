@@ -110,6 +110,9 @@ def test_a_manifest_that_forgets_the_preprocessing_is_refused(run):
     manifest = json.loads(path.read_text())
     del manifest["files"]["preprocess.json"]
     path.write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactEdited, match=r"preprocess\.json is not what the run wrote.*no such file"):
+        judge_again(result.folder)
+    (result.folder / "preprocess.json").unlink()
     with pytest.raises(UnreadableFile, match=r"lacks the hash of preprocess\.json"):
         judge_again(result.folder)
 
