@@ -214,31 +214,41 @@ def judge_folds(
         stood(cfg, split, test, beside, train, kept),
         scores,
     )
-    judged.metrics["run"] = {
+    judged.metrics["run"] = _run_card(cfg, dataset, split, datamodule, predictions["test"].model)
+    if external is not None:
+        judged.metrics["external"] = external
+    judged.metrics["calibration"] = dict(record)
+    return Verdict(predictions["test"], record, judged, _split_card(split))
+
+
+def _run_card(
+    cfg: DictConfig, dataset: PerturbDataset, split: Split, datamodule: PerturbDataModule, model: str
+) -> dict[str, Any]:
+    """What was judged, as it stands in `metrics.json`."""
+    preprocessor = datamodule.preprocessor
+    return {
         "split_hash": split.frozen_hash,
         "fingerprint": split.fingerprint,
         "data": dataset.declared.name,
-        "model": predictions["test"].model,
+        "model": model,
         "ablation": cfg.ablation.name,
         "config_hash": config.config_hash(cfg),
         "seed": cfg.seed,
         "fold": "test",
         "scale": dataset.declared.scale,
         "match": dataset.declared.match,
-    }
-    if external is not None:
-        judged.metrics["external"] = external
-    if datamodule.preprocessor.stages:
-        judged.metrics["run"]["preprocess"] = datamodule.preprocessor.card()
-    judged.metrics["calibration"] = dict(record)
-    card = {
+    } | ({"preprocess": preprocessor.card()} if preprocessor.stages else {})
+
+
+def _split_card(split: Split) -> dict[str, Any]:
+    """Who was held out, for the report."""
+    return {
         "rule": split.rule,
         "params": dict(split.params),
         "counts": split.summary(),
         "ood_axes": list(split.ood_axes),
         "ood_rows": {axis: len(split.ood_rows(axis)) for axis in split.ood_axes},
     }
-    return Verdict(predictions["test"], record, judged, card)
 
 
 def stood(

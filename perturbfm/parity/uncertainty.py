@@ -43,14 +43,14 @@ class Inputs:
     @property
     def case(self) -> Case:
         """All genes, Gaussian."""
-        return _case(self.y_cg, self.mu_cg, self.sd_cg)
+        return case_of(self.y_cg, self.mu_cg, self.sd_cg)
 
     @property
     def drawn(self) -> Case:
         """The genes of the ensemble, with its members as draws."""
         g = self.members_cgs.shape[1]
         members = self.members_cgs.astype(np.float64)
-        return _case(self.y_cg[:, :g], self.mu_cg[:, :g], self.sd_cg[:, :g], draws=members)
+        return case_of(self.y_cg[:, :g], self.mu_cg[:, :g], self.sd_cg[:, :g], draws=members)
 
     @property
     def uncertainty_c(self) -> np.ndarray:
@@ -179,10 +179,9 @@ def _pooled(stats: PerCondition) -> float:
     return float(stats.num_c.sum() / stats.den_c.sum())
 
 
-def _case(y_cg: np.ndarray, mu_cg: np.ndarray, sd_cg: np.ndarray, draws: np.ndarray | None = None) -> Case:
+def case_of(y_cg: np.ndarray, mu_cg: np.ndarray, sd_cg: np.ndarray, draws: np.ndarray | None = None) -> Case:
     """Truths and predictions as a panel sees them: every gene scored, no noise of the truth."""
     n, g = y_cg.shape
-
     return Case(
         context_c=np.full(n, "k", dtype=object),
         intervention_c=np.arange(n).astype(str).astype(object),

@@ -18,6 +18,7 @@ from perturbfm.eval.panel.calibration import CALIBRATION
 from perturbfm.eval.risk import risk_coverage
 from perturbfm.parity import table, uncertainty
 from perturbfm.parity.reference import References
+from perturbfm.parity.uncertainty import case_of
 
 
 @pytest.fixture(scope="module")
@@ -39,32 +40,14 @@ def inputs(folder) -> dict:
         return dict(file)
 
 
-def case_of(y, mu, sd) -> Case:
-    n, g = y.shape
-    return Case(
-        context_c=np.full(n, "k", dtype=object),
-        intervention_c=np.arange(n).astype(str).astype(object),
-        n_c=np.ones(n, dtype=int),
-        genes_g=tuple(map(str, range(g))),
-        truth_cg=y,
-        noise_cg=np.zeros((n, g)),
-        noise_known=True,
-        predicted_cg=mu,
-        variance_cg=sd**2,
-        mean_cg=y,
-        input_cg=np.zeros((n, g)),
-        input_var_cg=np.ones((n, g)),
-        scored_cg=np.ones((n, g), dtype=bool),
-        train_centroid_g=None,
-        train_delta_g=None,
-        cells=None,
-        powered_c=np.full(n, "unknown", dtype=object),
-    )
+def case_with_noise(y, mu, sd) -> Case:
+    """The case that is compared, its noise known and zero."""
+    return replace(case_of(y, mu, sd), noise_known=True)
 
 
 @pytest.fixture(scope="module")
 def case(inputs) -> Case:
-    return case_of(inputs["y"], inputs["mu"], inputs["sd"])
+    return case_with_noise(inputs["y"], inputs["mu"], inputs["sd"])
 
 
 def test_inputs_are_the_sixty_conditions_of_the_file(case):
@@ -95,7 +78,7 @@ def test_crps_entry_by_entry_against_scoringrules():
     oracle = pytest.importorskip("scoringrules")
     rng = np.random.default_rng(0)
     y, mu, sd = rng.normal(size=(4, 50)), rng.normal(size=(4, 50)), rng.uniform(0.01, 3, size=(4, 50))
-    got = crps_gaussian(case_of(y, mu, sd), noise="ignored").value_c
+    got = crps_gaussian(case_with_noise(y, mu, sd), noise="ignored").value_c
     np.testing.assert_allclose(got, oracle.crps_normal(y, mu, sd).mean(axis=1), rtol=1e-9)
 
 

@@ -23,7 +23,7 @@ from perturbfm.eval.metric.discrimination import discrimination, discrimination_
 from perturbfm.eval.metric.effect_size import effect_size_pearson
 from perturbfm.eval.metric.profile_distance import profile_error
 from perturbfm.eval.metric.pseudobulk import change_error, pearson_change
-from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, Metric, OnBoth, OnCells
+from perturbfm.eval.panel.metric import HIGHER, LOWER, NONE, Metric, OnCells
 
 TOPS = (50, 100, 200, 500)
 CELLS = "cells=control_shifted"
@@ -325,7 +325,7 @@ SIGNIFICANCE = f"pfm.de_significance[{OURS},{CELLS}]"
 HEADLINE = (
     Metric(
         DIRECTION,
-        OnBoth(partial(de_direction_of_delta, recipe=PANEL, least=10)),
+        OnCells(partial(de_direction_of_delta, recipe=PANEL, least=10), whole_case=True),
         HIGHER,
         "Share of truly significant genes (10 at least) predicted to change in the right direction; 0.5 is chance.",
         title="DE direction",

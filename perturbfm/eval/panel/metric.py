@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from perturbfm.eval.case import Case, PerCondition, nowhere
-from perturbfm.eval.comparison import Comparison
 
 HIGHER, LOWER, TARGET, NONE = "higher", "lower", "target", "none"
 
@@ -73,7 +72,7 @@ class Metric:
     @property
     def on_cells(self) -> bool:
         """Whether it compares cells of both sides, which costs more than a look at means."""
-        return isinstance(self.function, OnCells | OnBoth)
+        return isinstance(self.function, OnCells)
 
 
 @dataclass(frozen=True)
@@ -100,15 +99,21 @@ class Panel:
 
 @dataclass(frozen=True)
 class OnCells:
-    """A suite's metric as a line of a panel: not applicable where a case has no cells to compare."""
+    """A metric that compares cells as a line of a panel: not applicable where a case has none to compare.
 
-    function: Callable[[Comparison], PerCondition]
+    Attributes:
+        function: Its statistics, from the case's comparison.
+        whole_case: Whether the function looks at the case itself, deltas and all, beside its cells.
+    """
+
+    function: Callable[..., PerCondition]
+    whole_case: bool = False
 
     def __call__(self, case: Case) -> PerCondition:
         """Statistics of the case's own cells."""
         if case.comparison is None:
             return nowhere(case.n_conditions, case.incomparable)
-        return self.function(case.comparison)
+        return self.function(case if self.whole_case else case.comparison)
 
 
 def merged(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
@@ -119,19 +124,6 @@ def merged(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         aliases = m.aliases if known is None else tuple(dict.fromkeys((*known.aliases, *m.aliases)))
         found[m.identifier] = replace(known or m, aliases=aliases)
     return tuple(found.values())
-
-
-@dataclass(frozen=True)
-class OnBoth:
-    """A metric that looks at a case and at its cells; not applicable where there are no cells to compare."""
-
-    function: Callable[[Case], PerCondition]
-
-    def __call__(self, case: Case) -> PerCondition:
-        """Statistics of the case."""
-        if case.comparison is None:
-            return nowhere(case.n_conditions, case.incomparable)
-        return self.function(case)
 
 
 NO_VARIANCE = "the prediction states no variance"

@@ -29,7 +29,7 @@ from perturbfm.eval.metric.rank_test import ranked_controls
 from perturbfm.eval.panel.cell_eval import CELL_EVAL
 from perturbfm.eval.panel.metric import OnCells
 
-ON_CELLS = [m for m in CELL_EVAL if isinstance(m.function, OnCells)]
+ON_CELLS = [m for m in CELL_EVAL if isinstance(m.function, OnCells) and not m.function.whole_case]
 
 
 def compare(true, predicted, controls, predicted_controls=None, *, contexts=None, names=None, targets=None, genes=None):
